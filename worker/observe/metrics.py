@@ -1,0 +1,100 @@
+"""Every metric of the worker, each declared once. `docs/metrics.md` is checked against this file.
+
+One `Metrics` belongs to one worker and its own registry, so that several workers can live in one process (tests, the
+demo). Prometheus clients are thread-safe: any thread may count here.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class Metrics:
+    """The worker's metrics. Names and units follow Prometheus's conventions (base units, `_total` for counters)."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.records = Counter("image_worker_records", "Records taken in.", ["topic"], registry=registry)
+        self.outcomes = Counter(
+            "image_worker_outcomes",
+            "Outcomes settled: published, acknowledged by the broker and their offsets committed.",
+            ["kind", "reason"],
+            registry=registry,
+        )
+        self.actions = Counter(
+            "image_worker_actions", "Classifications by the action decided.", ["action"], registry=registry
+        )
+        self.void = Counter(
+            "image_worker_void_outcomes",
+            "Outcomes finished after their partition was revoked or lost: thrown away, the new owner repeats them.",
+            registry=registry,
+        )
+        self.in_flight = Gauge(
+            "image_worker_in_flight_records", "Records taken in and not yet settled.", registry=registry
+        )
+        self.in_flight_bytes = Gauge(
+            "image_worker_in_flight_bytes", "Bytes of keys, values and headers of the records in flight.",
+            registry=registry,
+        )
+        self.oldest = Gauge(
+            "image_worker_oldest_unsettled_seconds",
+            "Age of the partition's oldest record that is taken in and not yet settled; 0 where there is none.",
+            ["topic", "partition"],
+            registry=registry,
+        )
+        self.lag = Gauge(
+            "image_worker_lag_records",
+            "Records of the partition that are not yet committed: its high watermark less the committed offset.",
+            ["topic", "partition"],
+            registry=registry,
+        )
+        self.commits = Counter(
+            "image_worker_settlements", "Settlement cycles: groups of outcomes published and committed together.",
+            ["result"],
+            registry=registry,
+        )
+        self.settle_seconds = Histogram(
+            "image_worker_settle_seconds", "Time of one settlement cycle: publish, acknowledgement, commit.",
+            registry=registry, buckets=_SECONDS,
+        )
+        self.rebalances = Counter(
+            "image_worker_rebalances", "Rebalance callbacks.", ["event"], registry=registry
+        )
+        self.paused = Gauge(
+            "image_worker_intake_paused", "1 while the intake is paused under sustained pressure.", registry=registry
+        )
+        self.stage_seconds = Histogram(
+            "image_worker_stage_seconds", "Time a record spent in a stage.", ["stage"], registry=registry,
+            buckets=_SECONDS,
+        )
+        self.waiting = Gauge(
+            "image_worker_waiting_records", "Records that wait for an outage of our own to end.", registry=registry
+        )
+        self.fetched_bytes = Counter("image_worker_fetched_bytes", "Bytes of images fetched.", registry=registry)
+        self.fetch_retries = Counter(
+            "image_worker_fetch_retries", "Fetches tried again, by what went wrong before.", ["reason"],
+            registry=registry,
+        )
+        self.decoder_restarts = Counter(
+            "image_worker_decoder_restarts", "Decode processes replaced, by cause.", ["cause"], registry=registry
+        )
+        self.batch_size = Histogram(
+            "image_worker_batch_images", "Images in a batch.", registry=registry, buckets=_BATCHES
+        )
+        self.batches = Counter("image_worker_batches", "Batches, by why they left.", ["flush"], registry=registry)
+        self.batch_splits = Counter(
+            "image_worker_batch_splits", "Batches split in two because the model failed on them.", registry=registry
+        )
+        self.model_seconds = Histogram(
+            "image_worker_model_seconds", "Time of the model for one batch.", registry=registry, buckets=_SECONDS
+        )
+        self.model_loaded = Gauge("image_worker_model_loaded", "1 once the model is loaded and warm.",
+                                  registry=registry)
+        self.model_info = Gauge(
+            "image_worker_model_info", "Always 1; its labels say which model runs.",
+            ["name", "revision", "fingerprint", "runtime", "precision"],
+            registry=registry,
+        )

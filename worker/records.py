@@ -1,0 +1,128 @@
+"""The frozen values that travel from room to room. They hold data; the rooms hold the behaviour."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Headers = tuple[tuple[str, bytes | None], ...]
+"""A record's headers in their order; names may repeat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinates:
+    """Where a record stands in Kafka."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}[{self.partition}]@{self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRecord:
+    """One record of the input topic, untouched."""
+
+    coordinates: Coordinates
+    timestamp_ms: int
+    """Milliseconds since the epoch, -1 where the record has none."""
+    key: bytes | None
+    value: bytes | None
+    """None for a tombstone."""
+    headers: Headers
+
+
+@dataclass(frozen=True, slots=True)
+class ImageReference:
+    """What an event asks for: the address of an image, or the image itself. Exactly one of the two is set."""
+
+    address: str | None = None
+    image: bytes | None = None
+    id: str | None = None
+    sha256: str | None = None
+    """The digest the event states for the image's bytes: 64 lower-case hex digits."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedImage:
+    """The bytes of an image file, as they came."""
+
+    data: bytes
+    expected_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pixels:
+    """A decoded image at the model's input size, and what the file was."""
+
+    array: npt.NDArray[np.uint8]
+    """(H, W, 3) uint8, RGB, C-contiguous; H and W are those of the model's input recipe."""
+    width: int
+    """Of the file's image, in pixels, after its orientation was applied."""
+    height: int
+    format: str
+    """In lower case, by content: jpeg, png, webp, gif, avif, ..."""
+    sha256: str
+    """Of the file's bytes: 64 lower-case hex digits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """The model's answer for one image, and how its batch went."""
+
+    scores: npt.NDArray[np.float32]
+    """(L,) float32, one for each of the model's labels, in their order."""
+    batch_size: int
+    flush_reason: str
+    """Why the batch left: size, age, idle, drain."""
+    wait_s: float
+    """From joining the batch to the model's start."""
+    compute_s: float
+    """The model's time for the whole batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """What is needed to compare two results honestly."""
+
+    name: str
+    revision: str
+    fingerprint: str
+    """64 hex digits over weights, configuration, input recipe, runtime and precision."""
+    runtime: str
+    precision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What the policy makes of the scores."""
+
+    label: str
+    score: float
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingRecord:
+    """One record to publish. `timestamp_ms` None lets the producer set the time of publication."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    timestamp_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The one end of an event: what is published for it, and its kind and reason for the metrics and logs."""
+
+    kind: str
+    """classification, dead_letter or tombstone."""
+    record: OutgoingRecord
+    reason: str | None = None
+    detail: str | None = None
