@@ -1,10 +1,10 @@
 """The tree of errors, and the closed list of reasons for which a record is refused.
 
-    WorkerError
-    ├── Rejected              this record cannot be done: it becomes one dead letter with a `Reason`
-    ├── Transient             an outage of our own: the record waits, says so, and is tried again
-    └── Fatal                 the process stops with this one line, committing nothing that is not done
-        └── ConfigurationError  the same, before anything started (exit code 2)
+WorkerError
+├── Rejected              this record cannot be done: it becomes one dead letter with a `Reason`
+├── Transient             an outage of our own: the record waits, says so, and is tried again
+└── Fatal                 the process stops with this one line, committing nothing that is not done
+    └── ConfigurationError  the same, before anything started (exit code 2)
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ class Stage(StrEnum):
     DECODE = "decode"
     CLASSIFY = "classify"
     PUBLISH = "publish"
+    WORKER = "worker"
 
 
 class Reason(StrEnum):
@@ -68,6 +69,8 @@ class Reason(StrEnum):
     INVALID_SCORES = "invalid_scores", Stage.CLASSIFY, "The model gave scores that are not finite numbers."
 
     OUTCOME_TOO_LARGE = "outcome_too_large", Stage.PUBLISH, "The broker refused the outcome for its size."
+
+    INTERNAL_ERROR = "internal_error", Stage.WORKER, "A fault of the worker's own; its log has the traceback."
 
 
 class WorkerError(Exception):

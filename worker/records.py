@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+_OUTCOMES = uuid.UUID("0f9b51a4-6a0e-5a5c-9e0b-6d1f6a1d4c11")
 
 Headers = tuple[tuple[str, bytes | None], ...]
 """A record's headers in their order; names may repeat."""
@@ -126,3 +129,9 @@ class Outcome:
     record: OutgoingRecord
     reason: str | None = None
     detail: str | None = None
+
+
+def outcome_id(coordinates: Coordinates, fingerprint: str) -> str:
+    """The identity of an outcome: the same for every repeat of the same source record with the same model."""
+    name = f"{coordinates.topic}/{coordinates.partition}/{coordinates.offset}/{fingerprint}"
+    return str(uuid.uuid5(_OUTCOMES, name))

@@ -1,0 +1,70 @@
+"""Dead letters: the record as it came, and headers that say where it failed and why.
+
+Key, value, headers and timestamp stay untouched, so that a dead letter can be produced again as it is. What is added is
+in Kafka Connect's vocabulary (KIP-298), which dead-letter tools know, and `image-worker.*` for what Connect has no word
+for. A header that is there already, from an earlier round, is replaced.
+"""
+
+from __future__ import annotations
+
+from worker.errors import Reason, Rejected
+from worker.records import Headers, Outcome, OutgoingRecord, SourceRecord, outcome_id
+
+OUTCOME_ID = "image-worker.outcome.id"
+REASON = "image-worker.reason"
+VALUE_OMITTED = "image-worker.value.omitted.bytes"
+_CONNECT = "__connect.errors."
+_OURS = (_CONNECT, "image-worker.")
+_LARGEST_KEY = 10_000
+
+
+class DeadLetters:
+    """Makes the dead letters of one topic."""
+
+    def __init__(self, topic: str, fingerprint: str) -> None:
+        self._topic = topic
+        self._fingerprint = fingerprint
+
+    def make(self, record: SourceRecord, rejected: Rejected) -> Outcome:
+        """The dead letter of a record that was rejected."""
+        return self._outcome(record, rejected, record.key, record.value, _foreign(record.headers))
+
+    def without_value(self, record: SourceRecord) -> Outcome:
+        """The dead letter of a record whose outcome the broker refused for its size: what it carried is left out.
+
+        The headers say where the record is; it can be read from there.
+        """
+        size = len(record.value or b"")
+        rejected = Rejected(
+            Reason.OUTCOME_TOO_LARGE,
+            f"the outcome is larger than the topic allows; the value of {size} bytes is omitted",
+        )
+        key = record.key if len(record.key or b"") <= _LARGEST_KEY else None
+        return self._outcome(record, rejected, key, b"", ((VALUE_OMITTED, str(size).encode()),))
+
+    def _outcome(
+        self, record: SourceRecord, rejected: Rejected, key: bytes | None, value: bytes | None, headers: Headers
+    ) -> Outcome:
+        timestamp_ms = record.timestamp_ms if record.timestamp_ms >= 0 else None
+        added = headers + self._added(record, rejected)
+        outgoing = OutgoingRecord(self._topic, key, value, added, timestamp_ms)
+        return Outcome("dead_letter", outgoing, str(rejected.reason), rejected.detail)
+
+    def _added(self, record: SourceRecord, rejected: Rejected) -> Headers:
+        where = record.coordinates
+        texts = {
+            _CONNECT + "topic": where.topic,
+            _CONNECT + "partition": str(where.partition),
+            _CONNECT + "offset": str(where.offset),
+            _CONNECT + "stage": str(rejected.reason.stage),
+            _CONNECT + "exception.class.name": f"{type(rejected).__module__}.{type(rejected).__qualname__}",
+            _CONNECT + "exception.message": str(rejected),
+            REASON: str(rejected.reason),
+            OUTCOME_ID: outcome_id(where, self._fingerprint),
+        }
+        return tuple((name, text.encode()) for name, text in texts.items())
+
+
+def _foreign(headers: Headers) -> Headers:
+    """The headers that an earlier round of ours did not add."""
+    return tuple((name, value) for name, value in headers if not name.startswith(_OURS))

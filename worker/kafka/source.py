@@ -1,0 +1,216 @@
+"""The only user of the Consumer: poll, pause, rebalance, commit. Owned by the Kafka thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+
+import structlog
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from worker.errors import Fatal
+from worker.kafka.ledger import Partition, Position
+from worker.kafka.properties import consumer_properties
+from worker.kafka.settings import KafkaSettings
+from worker.records import Coordinates, SourceRecord
+
+log = structlog.get_logger(__name__)
+
+_SESSION_TIMEOUT_MS = 45_000
+"""The default of librdkafka's session.timeout.ms, and of the broker's for `group.protocol=consumer`."""
+
+# A commit refused with one of these is tried again after a poll, in which the rebalance behind it takes place.
+_COMMIT_AGAIN = {
+    KafkaError._TIMED_OUT,
+    KafkaError._TRANSPORT,
+    KafkaError._WAIT_COORD,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._ASSIGNMENT_LOST,
+    KafkaError._NO_OFFSET,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.REBALANCE_IN_PROGRESS,
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.STALE_MEMBER_EPOCH,
+    KafkaError.FENCED_MEMBER_EPOCH,
+}
+
+_POLL_FATAL = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "the cluster does not let this user read the topic: ask for READ on it",
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "the cluster does not let this user join the group: ask for READ on it",
+    KafkaError._FATAL: "the consumer cannot go on",
+    KafkaError.FENCED_INSTANCE_ID: "another member has the same group.instance.id: give each worker its own",
+    KafkaError.UNSUPPORTED_VERSION: "the cluster does not know this protocol: set kafka.group_protocol to classic",
+    KafkaError._UNSUPPORTED_FEATURE: "the cluster does not know this protocol: set kafka.group_protocol to classic",
+}
+
+
+class Listener(Protocol):
+    """Who hears of rebalances. Called inside `poll`, on the Kafka thread; may commit and must not poll."""
+
+    def assigned(self, partitions: Sequence[Partition]) -> None: ...
+    def revoked(self, partitions: Sequence[Partition]) -> None: ...
+    def lost(self, partitions: Sequence[Partition]) -> None: ...
+
+
+class Source:
+    """The input topic as a member of the consumer group."""
+
+    def __init__(self, settings: KafkaSettings, listener: Listener) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._failure: BaseException | None = None
+        self._paused = False
+        properties = consumer_properties(settings)
+        self.patience_s = float(properties.get("session.timeout.ms", _SESSION_TIMEOUT_MS)) / 1000
+        """How long the group waits for a member that stands still, before it gives its partitions to others."""
+        self._consumer = Consumer({**properties, "error_cb": self._note_error})
+
+    def subscribe(self) -> None:
+        self._consumer.subscribe(
+            [self._settings.topics.input],
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_lost,
+        )
+
+    def poll(self, timeout_s: float) -> Message | None:
+        """The next message, or None. Rebalance callbacks run in here; what failed in one is raised from here."""
+        message = self._consumer.poll(timeout_s)
+        self._raise_failure()
+        if message is None or (error := message.error()) is None:
+            return message
+        if error.code() in _POLL_FATAL or error.fatal():
+            hint = _POLL_FATAL.get(error.code(), "the consumer cannot go on")
+            raise Fatal(f"Kafka: {error.str()} ({error.name()}): {hint}")
+        log.warning("kafka.poll_error", error=error.str(), code=error.name())
+        return None
+
+    def commit(self, positions: Mapping[Partition, Position]) -> bool:
+        """Commit synchronously. False where it must be tried again after a poll; Fatal where it never will pass."""
+        if not positions:
+            return True
+        try:
+            results = self._consumer.commit(offsets=list(_offsets(positions)), asynchronous=False)
+        except KafkaException as error:
+            return self._refused(error.args[0])
+        # The call raises only the overall error: each partition has one of its own.
+        passed = [self._refused(result.error) for result in results or () if result.error is not None]
+        return all(passed)
+
+    def pause(self) -> None:
+        """Stop fetching; polls go on. Throws the prefetch away, so it is for sustained pressure only."""
+        self._paused = True
+        self._consumer.pause(self._consumer.assignment())
+
+    def resume(self) -> None:
+        self._paused = False
+        self._consumer.resume(self._consumer.assignment())
+
+    @property
+    def paused(self) -> bool:
+        return self._paused
+
+    def rewind(self, offsets: Mapping[Partition, int]) -> None:
+        """Go back to these offsets in the partitions that are still assigned."""
+        assigned = {(entry.topic, entry.partition) for entry in self._consumer.assignment()}
+        for (topic, partition), offset in offsets.items():
+            if (topic, partition) in assigned:
+                self._consumer.seek(TopicPartition(topic, partition, offset))
+
+    def high_watermark(self, partition: Partition) -> int | None:
+        """The partition's end as of the last fetch, without a round trip. None before the first."""
+        _, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
+        return high if high >= 0 else None
+
+    def low_watermark(self, partition: Partition) -> int:
+        """The partition's beginning as far as it is known without a round trip."""
+        low, _ = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
+        return max(0, low)
+
+    def committed(self, partitions: Iterable[Partition], timeout_s: float) -> dict[Partition, int]:
+        """The group's committed offsets, for the partitions that have one."""
+        wanted = [TopicPartition(*partition) for partition in partitions]
+        found = self._consumer.committed(wanted, timeout=timeout_s)
+        return {(entry.topic, entry.partition): entry.offset for entry in found if entry.offset >= 0}
+
+    def close(self) -> None:
+        """Leave the group. Runs the revoke callback for what is still assigned."""
+        self._consumer.close()
+        self._raise_failure()
+
+    # No exception may leave a callback: librdkafka's binding would throw fetched messages away.
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        def act() -> None:
+            self._listener.assigned(_plain(partitions))
+            consumer.incremental_assign(partitions)
+            if self._paused:
+                consumer.pause(partitions)
+
+        self._guarded(act)
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        def act() -> None:
+            try:
+                self._listener.revoked(_plain(partitions))
+            finally:
+                consumer.incremental_unassign(partitions)
+
+        self._guarded(act)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        def act() -> None:
+            self._listener.lost(_plain(partitions))
+            consumer.incremental_unassign(partitions)
+
+        self._guarded(act)
+
+    def _guarded(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except BaseException as failure:  # noqa: BLE001 - kept, and raised by the poll it happened in
+            self._failure = self._failure or failure
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+
+    def _note_error(self, error: KafkaError) -> None:
+        log.warning("kafka.consumer_error", error=error.str(), code=error.name())
+
+    def _refused(self, error: KafkaError) -> bool:
+        if error.code() not in _COMMIT_AGAIN and not error.retriable():
+            raise Fatal(f"Kafka refused to commit offsets: {error.str()} ({error.name()}); nothing was lost")
+        log.warning("kafka.commit_refused", error=error.str(), code=error.name(), next="poll and try again")
+        return False
+
+
+def source_record(message: Message) -> SourceRecord:
+    """A consumer's message as the frozen value that travels."""
+    kind, timestamp_ms = message.timestamp()
+    return SourceRecord(
+        Coordinates(message.topic() or "", message.partition() or 0, message.offset() or 0),
+        timestamp_ms if kind else -1,
+        _bytes(message.key()),
+        _bytes(message.value()),
+        tuple((name, _bytes(value)) for name, value in message.headers() or ()),
+    )
+
+
+def _bytes(value: str | bytes | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value
+
+
+def _plain(partitions: Iterable[TopicPartition]) -> list[Partition]:
+    return [(entry.topic, entry.partition) for entry in partitions]
+
+
+def _offsets(positions: Mapping[Partition, Position]) -> Iterable[TopicPartition]:
+    for partition, position in positions.items():
+        epoch = {} if position.leader_epoch is None else {"leader_epoch": position.leader_epoch}
+        yield TopicPartition(*partition, position.offset, **epoch)

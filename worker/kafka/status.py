@@ -1,0 +1,136 @@
+"""What the Kafka thread says of itself: metrics, log lines, and the snapshot behind /status and the probes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+from confluent_kafka import KafkaException
+
+from worker.kafka.ledger import Ledger, Partition, Position, Settlement, Ticket
+from worker.kafka.source import Source
+from worker.observe.metrics import Metrics
+
+log = structlog.get_logger(__name__)
+
+_INTERVAL_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionStatus:
+    """One assigned partition, as of the last report."""
+
+    topic: str
+    partition: int
+    in_flight: int
+    committed: int | None
+    lag: int | None
+    oldest_offset: int | None
+    oldest_stage: str | None
+    oldest_age_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The Kafka thread as of its last report. Frozen, so that any thread may read it."""
+
+    partitions: tuple[PartitionStatus, ...] = ()
+    in_flight: int = 0
+    paused: bool = False
+
+
+@dataclass(slots=True)
+class Reporter:
+    """Reports once a second. Owned by the Kafka thread; `snapshot`, `beat_s` and `broker_away` may be read by any."""
+
+    ledger: Ledger
+    source: Source
+    metrics: Metrics
+    snapshot: Snapshot = Snapshot()
+    beat_s: float = field(default_factory=time.monotonic)
+    """Monotonic time of the thread's last step."""
+    broker_away: bool = False
+    """Whether the settlement under way waits for the broker."""
+    _reported_s: float = 0.0
+    _committed: dict[Partition, int] = field(default_factory=dict)
+
+    def settling(
+        self, settlement: Settlement, done: bool, took_s: float, positions: Mapping[Partition, Position]
+    ) -> None:
+        """Note how a settlement went."""
+        self.metrics.commits.labels("done" if done else "again").inc()
+        if not done:
+            if not self.broker_away:
+                log.warning("kafka.settle_waits", outcomes=len(settlement.tickets), next="try until the broker answers")
+            self.broker_away = True
+            return
+        self.broker_away = False
+        self.metrics.settle_seconds.observe(took_s)
+        self._committed.update({partition: position.offset for partition, position in positions.items()})
+        for ticket in settlement.tickets:
+            self._count(ticket)
+        count, ms = len(settlement.tickets), round(took_s * 1000, 1)
+        log.info("settled", outcomes=count, ms=ms, in_flight=self.ledger.in_flight - count)
+
+    def forget(self, partitions: Sequence[Partition]) -> None:
+        """Take partitions that were given up out of the metrics."""
+        for topic, partition in partitions:
+            self._committed.pop((topic, partition), None)
+            for gauge in (self.metrics.oldest, self.metrics.lag):
+                gauge.remove(topic, str(partition))
+
+    def report(self, now_s: float) -> None:
+        """Refresh gauges and snapshot, where the last time is long enough ago."""
+        if now_s - self._reported_s < _INTERVAL_S:
+            return
+        self._reported_s = now_s
+        self._learn_committed()
+        statuses = tuple(self._status(partition, ticket, now_s) for partition, ticket in self.ledger.oldest())
+        for status in statuses:
+            labels = (status.topic, str(status.partition))
+            self.metrics.oldest.labels(*labels).set(status.oldest_age_s)
+            self.metrics.lag.labels(*labels).set(status.lag or 0)
+        self.metrics.in_flight.set(self.ledger.in_flight)
+        self.metrics.in_flight_bytes.set(self.ledger.in_flight_bytes)
+        self.snapshot = Snapshot(statuses, self.ledger.in_flight, self.source.paused)
+
+    def _count(self, ticket: Ticket) -> None:
+        outcome = ticket.outcome
+        assert outcome is not None
+        if outcome.kind == "dead_letter":
+            self.metrics.outcomes.labels(outcome.kind, outcome.reason).inc()
+            log.warning(
+                "dead_letter", record=str(ticket.record.coordinates), reason=outcome.reason, detail=outcome.detail
+            )
+            return
+        self.metrics.outcomes.labels(outcome.kind, "").inc()
+        if outcome.kind == "classification":
+            self.metrics.actions.labels(outcome.reason).inc()
+
+    def _learn_committed(self) -> None:
+        """Ask once for the committed offsets of partitions that were just assigned."""
+        unknown = [partition for partition in self.ledger.partitions if partition not in self._committed]
+        if not unknown:
+            return
+        try:
+            found = self.source.committed(unknown, timeout_s=1.0)
+        except KafkaException as error:
+            log.warning("kafka.committed_unknown", error=str(error))
+            return
+        for partition in unknown:
+            self._committed[partition] = found.get(partition, self.source.low_watermark(partition))
+
+    def _status(self, partition: Partition, oldest: Ticket | None, now_s: float) -> PartitionStatus:
+        committed = self._committed.get(partition)
+        high = self.source.high_watermark(partition)
+        return PartitionStatus(
+            *partition,
+            in_flight=self.ledger.in_flight_of(partition),
+            committed=committed,
+            lag=max(0, high - committed) if high is not None and committed is not None else None,
+            oldest_offset=oldest.record.coordinates.offset if oldest else None,
+            oldest_stage=oldest.stage if oldest else None,
+            oldest_age_s=now_s - oldest.opened_s if oldest else 0.0,
+        )

@@ -1,0 +1,237 @@
+"""The Kafka thread: the one owner of the source, the sink and the ledger.
+
+Its loop polls, takes records in within the budget, hands them to the event loop, collects finished outcomes from a
+queue, and settles. Rebalance callbacks run inside its `poll`, so settlement and revocation can never race.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from queue import Empty, SimpleQueue
+
+import structlog
+from confluent_kafka import Message
+
+from worker.errors import Fatal
+from worker.kafka.intake import Intake
+from worker.kafka.ledger import Ledger, Partition, Position, Settlement, Ticket
+from worker.kafka.settings import KafkaSettings
+from worker.kafka.sink import Sink
+from worker.kafka.source import Source, source_record
+from worker.kafka.status import Reporter
+from worker.observe.metrics import Metrics
+from worker.records import Outcome
+
+log = structlog.get_logger(__name__)
+
+_BUSY_POLL_S = 0.005
+"""The longest a finished outcome waits for a poll to end."""
+_IDLE_POLL_S = 0.2
+_SETTLE_STEP_S = 1.0
+"""The longest a settlement keeps the thread from polling, when the broker is slow or away."""
+_ADMIT_AT_ONCE = 256
+
+
+class KafkaThread:
+    """Takes records in and settles their outcomes, on a thread of its own.
+
+    `deliver` and `abandon` are called on this thread and must return at once. `ended` is done when the thread is: with
+    None after `stop`, with the error otherwise.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        sink: Sink,
+        metrics: Metrics,
+        *,
+        deliver: Callable[[list[Ticket]], None],
+        abandon: Callable[[list[Ticket]], None],
+    ) -> None:
+        self._settings = settings
+        self._sink = sink
+        self._metrics = metrics
+        self._deliver = deliver
+        self._abandon = abandon
+        self._ledger = Ledger()
+        self._source = Source(settings, self)
+        self._intake = Intake(settings, self._ledger, self._source, metrics)
+        self.reporter = Reporter(self._ledger, self._source, metrics)
+        self._outcomes: SimpleQueue[tuple[Ticket, Outcome]] = SimpleQueue()
+        self._stop = threading.Event()
+        self._leaving = False
+        self._settled_s = 0.0
+        self._step_s = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="kafka", daemon=True)
+        self.ended: Future[None] = Future()
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def finish(self, ticket: Ticket, outcome: Outcome) -> None:
+        """Hand in the outcome of a ticket. From any thread."""
+        self._outcomes.put((ticket, outcome))
+
+    def stop(self) -> None:
+        """Begin to drain and leave, within the drain deadline. From any thread."""
+        self._stop.set()
+
+    # Rebalances: called inside poll and close, on this thread.
+
+    def assigned(self, partitions: Sequence[Partition]) -> None:
+        for partition in partitions:
+            self._ledger.assign(partition)
+        self._heard("assigned", partitions)
+
+    def revoked(self, partitions: Sequence[Partition]) -> None:
+        self._heard("revoked", partitions)
+        if not self._leaving:
+            self._drain(partitions)
+        self._forget(partitions)
+
+    def lost(self, partitions: Sequence[Partition]) -> None:
+        self._heard("lost", partitions)
+        self._forget(partitions)
+
+    def _run(self) -> None:
+        failure: BaseException | None = None
+        try:
+            self._source.subscribe()
+            while not self._stop.is_set():
+                self._cycle()
+            self._drain(self._ledger.partitions)
+        except BaseException as error:  # noqa: BLE001 - whoever awaits `ended` raises it
+            failure = error
+        failure = self._leave() or failure
+        if failure is None:
+            self.ended.set_result(None)
+        else:
+            self.ended.set_exception(failure)
+
+    def _leave(self) -> BaseException | None:
+        """Leave the group and let go of the broker. What is not settled by now is not committed."""
+        self._leaving = True
+        try:
+            self._source.close()
+            self._sink.close()
+        except Exception as error:  # noqa: BLE001 - returned, and raised by whoever awaits `ended`
+            return error
+        return None
+
+    def _cycle(self) -> None:
+        self._step()
+        if self._intake.full():
+            self._collect(_BUSY_POLL_S)
+        else:
+            self._admit(_BUSY_POLL_S if self._ledger.in_flight else _IDLE_POLL_S)
+            self._collect(0)
+        if self._due():
+            self._settle(_SETTLE_STEP_S)
+        self.reporter.report(time.monotonic())
+
+    def _admit(self, timeout_s: float) -> None:
+        """Take in what has arrived, as far as the budget goes, and hand it over together."""
+        tickets: list[Ticket] = []
+        try:
+            message = self._source.poll(timeout_s)
+            while message is not None:
+                self._open(message, tickets)
+                if len(tickets) >= _ADMIT_AT_ONCE or self._intake.full():
+                    break
+                message = self._source.poll(0)
+        finally:
+            if tickets:
+                self._metrics.records.labels(self._settings.topics.input).inc(len(tickets))
+                self._deliver(tickets)
+
+    def _open(self, message: Message, tickets: list[Ticket]) -> None:
+        record = source_record(message)
+        ticket = self._ledger.open(
+            record, now_s=time.monotonic(), size_bytes=len(message), leader_epoch=message.leader_epoch()
+        )
+        if ticket is not None:
+            tickets.append(ticket)
+
+    def _collect(self, timeout_s: float) -> None:
+        """Note the outcomes that are there, waiting for the first one."""
+        try:
+            finished = self._outcomes.get(timeout=timeout_s) if timeout_s else self._outcomes.get_nowait()
+            while True:
+                if not self._ledger.finish(*finished):
+                    self._metrics.void.inc()
+                finished = self._outcomes.get_nowait()
+        except Empty:
+            return
+
+    def _due(self) -> bool:
+        """Whether to settle now: at once where nothing else is on its way, else in the rhythm of the settings."""
+        waited_s = time.monotonic() - self._settled_s
+        return self._ledger.unfinished == 0 or waited_s * 1000 >= self._settings.settle_interval_ms
+
+    def _settle(self, timeout_s: float) -> None:
+        """Bring the settlement under way, or the next one, as far as it goes in this time."""
+        settlement = self._ledger.take()
+        if settlement is None:
+            return
+        started_s = time.monotonic()
+        done = self._sink.settle(settlement, self._positions, self._source, timeout_s)
+        self._settled_s = time.monotonic()
+        took_s = self._settled_s - started_s
+        self.reporter.settling(settlement, done, took_s, self._ledger.positions(settlement))
+        if done:
+            self._ledger.settled(settlement)
+
+    def _drain(self, partitions: Sequence[Partition]) -> None:
+        """Settle what is in flight of these partitions, as far as it goes by the deadline."""
+        deadline_s = time.monotonic() + self._settings.drain_deadline_s
+        while any(map(self._ledger.in_flight_of, partitions)):
+            self._step()
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                left = sum(map(self._ledger.in_flight_of, partitions))
+                log.warning("kafka.drain_deadline", left_to_the_next_owner=left)
+                return
+            self._collect(min(_BUSY_POLL_S, left_s))
+            self._settle(min(_SETTLE_STEP_S, left_s))
+
+    def _forget(self, partitions: Sequence[Partition]) -> None:
+        void = [ticket for partition in partitions for ticket in self._ledger.forget(partition)]
+        if void:
+            self._abandon(void)
+        self.reporter.forget(partitions)
+
+    def _heard(self, event: str, partitions: Sequence[Partition]) -> None:
+        self._metrics.rebalances.labels(event).inc()
+        log.info(f"kafka.{event}", partitions=[f"{topic}[{number}]" for topic, number in partitions])
+
+    # The fence: after a standstill (SIGSTOP, a suspended machine) longer than the group's patience, the partitions may
+    # be someone else's although no callback said so yet. A broker accepts the late commit of a former owner.
+
+    def _step(self) -> None:
+        self._step_s = time.monotonic()
+        self.reporter.beat_s = self._step_s
+
+    def _positions(self, settlement: Settlement) -> dict[Partition, Position]:
+        stood_still_s = time.monotonic() - self._step_s
+        if stood_still_s >= self._source.patience_s:
+            self._rewind(stood_still_s)
+        return self._ledger.positions(settlement)
+
+    def _rewind(self, stood_still_s: float) -> None:
+        """Void all that is in flight, and read it again where the partitions still are ours."""
+        log.error("kafka.stood_still", seconds=round(stood_still_s, 1), next="nothing in flight is committed")
+        heads = {p: t.record.coordinates.offset for p, t in self._ledger.oldest() if t is not None}
+        partitions = self._ledger.partitions
+        self._forget(partitions)
+        for partition in partitions:
+            self._ledger.assign(partition)
+        self._source.rewind(heads)
+
+
+def raise_ended(ended: Future[None]) -> None:
+    """Raise what ended the thread, if it failed."""
+    if ended.done() and (failure := ended.exception()) is not None:
+        raise failure if isinstance(failure, Fatal) else Fatal(f"the Kafka thread failed: {failure!r}") from failure
