@@ -48,12 +48,11 @@ def recipe_of(processor: Any) -> InputRecipe:
 
 
 def _processor(directory: Path) -> Any:
-    from transformers import AutoImageProcessor
+    import transformers
 
+    auto: Any = transformers.AutoImageProcessor
     try:
-        processor = AutoImageProcessor.from_pretrained(
-            directory, backend="pil", local_files_only=True, trust_remote_code=False
-        )
+        processor = auto.from_pretrained(directory, backend="pil", local_files_only=True, trust_remote_code=False)
     except Exception as error:
         reason = str(error).splitlines()[0]
         raise ConfigurationError(f"model.source: no image processor can be read in {directory}: {reason}") from error
@@ -87,7 +86,7 @@ def _convnext(processor: Any) -> dict[str, Any]:
 
 
 def _sizes(
-    final: tuple[int, int], resize: tuple[int | None, int | None], edge: int | None, crop: bool
+    final: tuple[Any, Any], resize: tuple[int | None, int | None], edge: int | None, crop: bool
 ) -> dict[str, Any]:
     return {
         "height": int(final[0]),

@@ -98,7 +98,7 @@ def _unpinned(source: str, hub: re.Match[str] | None) -> ConfigurationError:
     name, wanted = hub["name"], hub["revision"] or "main"
     try:
         advice = f"write `{name}@{_resolved(name, wanted)}`, which is what {wanted!r} names now"
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  (whatever the hub does, the answer is the same: pin it)
         advice = f"write `{name}@` and the 40 hex digits of a revision (the hub did not say which: {_line(error)})"
     return ConfigurationError(
         f"model.source: {source!r} is no directory here, and as a model of the hub it is not pinned: {advice}"

@@ -102,8 +102,9 @@ def _device(wanted: Device) -> torch.device:
 def _quiet() -> None:
     """transformers' own progress bars and warnings would go between the log's lines; what they say is checked here."""
     os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
-    from transformers.utils import logging
+    from transformers import utils
 
+    logging: Any = utils.logging
     logging.set_verbosity_error()
     logging.disable_progress_bar()
 
