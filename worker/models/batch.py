@@ -1,0 +1,107 @@
+"""PURE: when a batch leaves and why, and how a failed one is taken apart.
+
+No clock, no thread, no model: the time and the state are passed in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Flush(StrEnum):
+    """Why a batch left for the model."""
+
+    SIZE = "size"
+    """It was full."""
+    AGE = "age"
+    """Its oldest image had waited for as long as an image may."""
+    IDLE = "idle"
+    """The model had nothing to do and no more images were on their way."""
+    DRAIN = "drain"
+    """No more images come: the worker stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gathering:
+    """The batch that is being gathered, and what stands around it."""
+
+    count: int
+    """Images that have joined."""
+    oldest_s: float
+    """When the oldest of them joined, by a monotonic clock."""
+    expected: int
+    """Images on their way that have not joined yet."""
+    model_idle: bool
+    """Whether the model has nothing to do and nothing to do next."""
+    draining: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FlushRule:
+    """A batch leaves at a size, at an age, or as soon as waiting longer could gain nothing."""
+
+    max_size: int
+    max_age_s: float
+
+    def reason(self, batch: Gathering, now_s: float) -> Flush | None:
+        """Why the batch is to leave now; None while it waits. An empty batch never leaves."""
+        if batch.count == 0:
+            return None
+        if batch.count >= self.max_size:
+            return Flush.SIZE
+        if batch.draining:
+            return Flush.DRAIN
+        if now_s >= self.due_s(batch):
+            return Flush.AGE
+        if batch.model_idle and batch.expected == 0:
+            return Flush.IDLE
+        return None
+
+    def due_s(self, batch: Gathering) -> float:
+        """When the batch leaves for its age."""
+        return batch.oldest_s + self.max_age_s
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The images `start` to `stop` (not included) of a batch."""
+
+    start: int
+    stop: int
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def cut(self, at: int) -> tuple[Span, Span]:
+        """The first `at` images, and the others."""
+        return Span(self.start, self.start + at), Span(self.start + at, self.stop)
+
+
+class Bisection:
+    """What of a batch is still to be run: at first all of it, after a failure the halves of what failed.
+
+    Every image ends in a span that succeeded, or alone in one that failed. Finding `k` failing images of `n` takes at
+    most `2 k (log2 n + 1) + 1` runs.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._left = [Span(0, count)] if count else []
+
+    def next(self, ceiling: int) -> Span | None:
+        """The next images to run, at most `ceiling` of them, in the batch's order. None when all are done."""
+        if not self._left:
+            return None
+        span = self._left.pop()
+        if len(span) > ceiling:
+            span, rest = span.cut(ceiling)
+            self._left.append(rest)
+        return span
+
+    def failed(self, span: Span) -> bool:
+        """Takes a span that failed. True: its halves come next. False: it was one image, and that is the one."""
+        if len(span) == 1:
+            return False
+        first, second = span.cut(len(span) // 2)
+        self._left += [second, first]
+        return True

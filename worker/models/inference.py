@@ -1,0 +1,237 @@
+"""Images join batches on the event loop; one inference thread runs the model, batch after batch."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from types import TracebackType
+
+import numpy as np
+
+from worker.errors import Fatal, Rejected
+from worker.models.batch import Flush, FlushRule, Gathering
+from worker.models.classifier import Classifier, PixelBatch
+from worker.models.runner import Run, Runner
+from worker.models.settings import BatchSettings
+from worker.observe.metrics import Metrics
+from worker.records import Pixels, Prediction
+
+_CHANNELS = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Image:
+    """One caller of `classify`."""
+
+    pixels: Pixels
+    joined_s: float
+    answer: asyncio.Future[Prediction]
+
+
+@dataclass(slots=True, eq=False)
+class _Batch:
+    """A buffer that fills up, image by image, until it leaves."""
+
+    buffer: PixelBatch
+    images: list[_Image] = field(default_factory=list)
+    flush: Flush = Flush.SIZE
+
+    def add(self, image: _Image) -> None:
+        self.buffer[len(self.images)] = image.pixels.array
+        self.images.append(image)
+
+
+class Expectation:
+    """Counts what is on its way to a batch; `with expectation:` round the way, any number of times at once."""
+
+    def __init__(self, batcher: Batcher) -> None:
+        self._batcher = batcher
+        self.count = 0
+
+    def __enter__(self) -> None:
+        self.count += 1
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.count -= 1
+        if self.count == 0:
+            self._batcher.look_again()
+
+
+class Batcher:
+    """Gathers images into batches and gives each caller its own image's scores.
+
+    All state but the runner belongs to the event loop's thread. The pixels are copied into the batch's buffer when
+    they join, so that a batch is whole the moment it leaves and the model never waits for it to be put together.
+    There are `queue_depth + 2` buffers: one gathers, one computes, the others stand ready between the two. Callers
+    that find all of them full wait, in their order.
+    """
+
+    def __init__(self, classifier: Classifier, settings: BatchSettings, metrics: Metrics) -> None:
+        self._rule = FlushRule(settings.max_size, settings.max_age_ms / 1000)
+        self._metrics = metrics
+        self._shape = (settings.max_size, classifier.recipe.height, classifier.recipe.width, _CHANNELS)
+        self._buffers = settings.queue_depth + 2
+        self._runner = Runner(classifier, settings.max_size)
+        self._expectation = Expectation(self)
+        self._free = [np.empty(self._shape, np.uint8) for _ in range(self._buffers)]
+        self._gathering = _Batch(self._free.pop())
+        self._door: deque[_Image] = deque()
+        self._computing: deque[_Batch] = deque()
+        self._to_model: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
+        self._looking = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._due_s: float | None = None
+        self._draining = False
+        self._death: str | None = None
+
+    def start(self) -> None:
+        """Starts the inference thread. Called once, in the running event loop."""
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
+        threading.Thread(target=self._infer, name="inference", daemon=True).start()
+
+    def expected(self) -> Expectation:
+        """`with batcher.expected():` round an event's way to `classify`, so that a batch may wait for it.
+
+        Leave it with the pixels in hand and call `classify` before awaiting anything else: the batcher looks at the
+        change only when the event loop comes round, and then the image has joined.
+        """
+        return self._expectation
+
+    async def classify(self, pixels: Pixels) -> Prediction:
+        """The scores of one image, from the batch it joins.
+
+        Raises Rejected for this image (`model_failed`, `invalid_scores`), Fatal where the model is gone. A caller that
+        is cancelled leaves its batch as it is.
+        """
+        self._check_open()
+        if pixels.array.shape != self._shape[1:]:
+            raise Fatal(f"an image of shape {pixels.array.shape} came to a model of {self._shape[1:]}: a decoder's bug")
+        image = _Image(pixels, time.monotonic(), self._loop.create_future())
+        self._door.append(image)
+        self.look_again()
+        return await image.answer
+
+    async def close(self) -> None:
+        """Runs what has joined, then ends the thread. Returns at once where the thread has died."""
+        self._draining = True
+        self.look_again()
+        await self._ended
+
+    def memory_bytes(self) -> int:
+        """A bound on what batches hold: all buffers, and one of them as float32 on the device with a copy of it.
+
+        The model's weights and activations come on top; they are the model's and the device's.
+        """
+        buffer = int(np.prod(self._shape))
+        return buffer * self._buffers + 2 * buffer * np.dtype(np.float32).itemsize
+
+    def look_again(self) -> None:
+        """Has the batch looked at when the event loop comes round: once for all that happened until then."""
+        if not self._looking:
+            self._looking = True
+            self._loop.call_soon(self._look)
+
+    def _check_open(self) -> None:
+        if self._death is not None:
+            raise Fatal(self._death)
+        if self._draining:
+            raise Fatal("the batcher is closed: no image can join any more")
+
+    def _look(self) -> None:
+        self._looking = False
+        if self._death is not None:
+            return
+        self._let_in()
+        while self._free and (reason := self._rule.reason(self._state(), time.monotonic())):
+            self._send(reason)
+            self._let_in()
+        self._set_timer()
+        if self._draining and not (self._computing or self._gathering.images or self._door):
+            self._to_model.put(None)
+
+    def _let_in(self) -> None:
+        batch = self._gathering
+        while self._door and len(batch.images) < self._rule.max_size:
+            image = self._door.popleft()
+            if not image.answer.done():
+                batch.add(image)
+
+    def _state(self) -> Gathering:
+        images = self._gathering.images
+        return Gathering(
+            count=len(images),
+            oldest_s=images[0].joined_s if images else 0.0,
+            expected=self._expectation.count,
+            model_idle=not self._computing,
+            draining=self._draining,
+        )
+
+    def _send(self, reason: Flush) -> None:
+        batch, self._gathering = self._gathering, _Batch(self._free.pop())
+        batch.flush = reason
+        self._computing.append(batch)
+        self._to_model.put(batch)
+
+    def _set_timer(self) -> None:
+        """For the age of the batch. Where no buffer is free, the end of a batch looks again."""
+        due_s = self._rule.due_s(self._state()) if self._gathering.images and self._free else None
+        if due_s == self._due_s:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._due_s = due_s
+        if due_s is not None:
+            self._timer = self._loop.call_later(max(0.0, due_s - time.monotonic()), self._fall_due)
+
+    def _fall_due(self) -> None:
+        self._due_s = None
+        self._look()
+
+    def _infer(self) -> None:
+        """The inference thread."""
+        death: BaseException | None = None
+        try:
+            while (batch := self._to_model.get()) is not None:
+                run = self._runner.run(batch.buffer[: len(batch.images)])
+                self._loop.call_soon_threadsafe(self._finish, batch, run)
+        except BaseException as error:  # noqa: BLE001  (told to every caller by _end)
+            death = error
+        self._loop.call_soon_threadsafe(self._end, death)
+
+    def _finish(self, batch: _Batch, run: Run) -> None:
+        self._computing.popleft()
+        self._free.append(batch.buffer)
+        self._count(batch, run)
+        for image, result in zip(batch.images, run.results, strict=True):
+            if image.answer.done():
+                continue
+            if isinstance(result, Rejected):
+                image.answer.set_exception(result)
+            else:
+                wait_s = run.started_s - image.joined_s
+                image.answer.set_result(Prediction(result, len(batch.images), batch.flush.value, wait_s, run.compute_s))
+        self.look_again()
+
+    def _count(self, batch: _Batch, run: Run) -> None:
+        self._metrics.batch_size.observe(len(batch.images))
+        self._metrics.batches.labels(batch.flush.value).inc()
+        self._metrics.batch_splits.inc(run.splits)
+        self._metrics.model_seconds.observe(run.compute_s)
+
+    def _end(self, death: BaseException | None) -> None:
+        """The thread has ended: by `close`, or with an error that every caller gets."""
+        if death is not None:
+            self._death = str(death) if isinstance(death, Fatal) else f"the inference thread died: {death!r}"
+            waiting = [*(image for batch in self._computing for image in batch.images), *self._gathering.images]
+            for image in [*waiting, *self._door]:
+                if not image.answer.done():
+                    image.answer.set_exception(Fatal(self._death))
+        if not self._ended.done():
+            self._ended.set_result(None)

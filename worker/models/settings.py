@@ -1,0 +1,70 @@
+"""The knobs of the model and of its batches."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from worker.knobs import Section
+
+DEMO = "demo"
+
+Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+class ModelSettings(Section):
+    """Which model, where it runs, and how exactly it counts."""
+
+    source: str = Field(
+        DEMO,
+        min_length=1,
+        description="A local directory, `owner/name@revision` with the revision's 40 hex digits, or `demo`. A branch is"
+        " refused: what it names tomorrow is not what was tested today. The default is the demo's model, which needs"
+        " no hub: EfficientNet-Lite0 with the 1000 classes of ImageNet.",
+    )
+    device: Device = Field(
+        "auto",
+        description="`cpu`, `cuda`, or `auto`: CUDA where torch sees a device, else the CPU. The default makes one"
+        " configuration fit pods of both kinds.",
+    )
+    precision: Precision = Field(
+        "fp32",
+        description="`fp32`, `bf16` or `fp16`, for weights and activations; scores are always float32. The default"
+        " gives the reference implementation's scores within 1e-4; the others are faster on a GPU and differ more.",
+    )
+    threads: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="Threads for one forward pass on a CPU. The default 0 takes the CPUs that the container may use,"
+        " because more threads than those make the kernel throttle the whole process.",
+    )
+
+
+class BatchSettings(Section):
+    """When a batch leaves for the model."""
+
+    max_size: int = Field(
+        32,
+        ge=1,
+        le=4096,
+        description="Images in a batch at most. At 32 most models are within a few percent of their best throughput,"
+        " and a batch of 224x224 pixels has 4.8 MB.",
+    )
+    max_age_ms: float = Field(
+        20.0,
+        ge=0.0,
+        le=60_000.0,
+        description="Milliseconds that a batch waits for more images after its oldest one joined. It matters only"
+        " while more images are on their way: an idle model with nothing to wait for starts at once. 20 ms is about"
+        " the time of one small batch, so waiting at most doubles a latency.",
+    )
+    queue_depth: int = Field(
+        1,
+        ge=1,
+        le=8,
+        description="Batches that stand ready behind the one that is computed. One is enough for a model that never"
+        " waits; more only add latency and memory.",
+    )
