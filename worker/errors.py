@@ -92,7 +92,7 @@ class Rejected(WorkerError):
 
 
 class Transient(WorkerError):
-    """An outage of our own (registry, broker, network at large): no record is to blame, none is dead-lettered for it."""
+    """An outage of our own (registry, broker, network at large): no record is to blame nor dead-lettered for it."""
 
 
 class Fatal(WorkerError):

@@ -100,7 +100,7 @@ def best(labels: Sequence[str], scores: npt.NDArray[np.float32], count: int) -> 
 
 
 def shown(address: str | None) -> str | None:
-    """An address as it is published: of a data: address, which may hold megabytes, only what stands before its comma."""
+    """An address as it is published: of a data: address, which may hold megabytes, only what is before its comma."""
     if address is not None and address[:5].lower() == "data:":
         return address.partition(",")[0][:200]
     return address

@@ -1,7 +1,7 @@
 """The package's Avro schemas, with their history: `schemas/NAME/VERSION.avsc`, whole numbers from 1 up.
 
 A version that was released is never changed. tests/unit/test_schemas.py holds each against its predecessors: events in
-are BACKWARD_TRANSITIVE (a new worker reads every old event), events out FULL_TRANSITIVE (any reader reads any writer's).
+are BACKWARD_TRANSITIVE (a new worker reads every old event), events out FULL_TRANSITIVE (any reader, any writer).
 """
 
 from __future__ import annotations

@@ -193,12 +193,13 @@ class Source:
 def source_record(message: Message) -> SourceRecord:
     """A consumer's message as the frozen value that travels."""
     kind, timestamp_ms = message.timestamp()
+    headers: Iterable[tuple[str, str | bytes | None]] = message.headers() or ()  # type: ignore[assignment]
     return SourceRecord(
         Coordinates(message.topic() or "", message.partition() or 0, message.offset() or 0),
         timestamp_ms if kind else -1,
         _bytes(message.key()),
         _bytes(message.value()),
-        tuple((name, _bytes(value)) for name, value in message.headers() or ()),
+        tuple((name, _bytes(value)) for name, value in headers),
     )
 
 
@@ -211,6 +212,8 @@ def _plain(partitions: Iterable[TopicPartition]) -> list[Partition]:
 
 
 def _offsets(positions: Mapping[Partition, Position]) -> Iterable[TopicPartition]:
-    for partition, position in positions.items():
-        epoch = {} if position.leader_epoch is None else {"leader_epoch": position.leader_epoch}
-        yield TopicPartition(*partition, position.offset, **epoch)
+    for (topic, number), position in positions.items():
+        if position.leader_epoch is None:
+            yield TopicPartition(topic, number, position.offset)
+        else:
+            yield TopicPartition(topic, number, position.offset, leader_epoch=position.leader_epoch)

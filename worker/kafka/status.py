@@ -43,7 +43,7 @@ class Snapshot:
 
 @dataclass(slots=True)
 class Reporter:
-    """Reports once a second. Owned by the Kafka thread; `snapshot`, `beat_s` and `broker_away` may be read by any."""
+    """Reports once a second. Owned by the Kafka thread; its public fields may be read by any."""
 
     ledger: Ledger
     source: Source
@@ -51,6 +51,8 @@ class Reporter:
     snapshot: Snapshot = Snapshot()
     beat_s: float = field(default_factory=time.monotonic)
     """Monotonic time of the thread's last step."""
+    joined: bool = False
+    """Whether the group has given this member its partitions (possibly none, where there are more members)."""
     broker_away: bool = False
     """Whether the settlement under way waits for the broker."""
     _reported_s: float = 0.0

@@ -62,6 +62,7 @@ class KafkaThread:
         self.reporter = Reporter(self._ledger, self._source, metrics)
         self._outcomes: SimpleQueue[tuple[Ticket, Outcome]] = SimpleQueue()
         self._stop = threading.Event()
+        self._drain_at_stop = True
         self._leaving = False
         self._settled_s = 0.0
         self._step_s = time.monotonic()
@@ -75,8 +76,9 @@ class KafkaThread:
         """Hand in the outcome of a ticket. From any thread."""
         self._outcomes.put((ticket, outcome))
 
-    def stop(self) -> None:
-        """Begin to drain and leave, within the drain deadline. From any thread."""
+    def stop(self, *, drain: bool = True) -> None:
+        """Begin to leave, settling what is in flight within the drain deadline, or nothing more. From any thread."""
+        self._drain_at_stop = drain
         self._stop.set()
 
     # Rebalances: called inside poll and close, on this thread.
@@ -84,6 +86,7 @@ class KafkaThread:
     def assigned(self, partitions: Sequence[Partition]) -> None:
         for partition in partitions:
             self._ledger.assign(partition)
+        self.reporter.joined = True
         self._heard("assigned", partitions)
 
     def revoked(self, partitions: Sequence[Partition]) -> None:
@@ -93,6 +96,7 @@ class KafkaThread:
         self._forget(partitions)
 
     def lost(self, partitions: Sequence[Partition]) -> None:
+        self.reporter.joined = False
         self._heard("lost", partitions)
         self._forget(partitions)
 
@@ -102,7 +106,8 @@ class KafkaThread:
             self._source.subscribe()
             while not self._stop.is_set():
                 self._cycle()
-            self._drain(self._ledger.partitions)
+            if self._drain_at_stop:
+                self._drain(self._ledger.partitions)
         except BaseException as error:  # noqa: BLE001 - whoever awaits `ended` raises it
             failure = error
         failure = self._leave() or failure

@@ -1,0 +1,230 @@
+"""Builds the rooms, starts them in order, and stops them in the opposite order. Alone knows them all."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import structlog
+
+from worker import __version__
+from worker.errors import Transient
+from worker.images.fetch import Fetcher
+from worker.images.pool import DecodePool
+from worker.kafka.classification import Classifications, Encoder, encoder
+from worker.kafka.codec import EventDecoder
+from worker.kafka.deadletter import DeadLetters
+from worker.kafka.ledger import Ticket
+from worker.kafka.registry import Registry
+from worker.kafka.sink import AtLeastOnceSink
+from worker.kafka.thread import KafkaThread, raise_ended
+from worker.kafka.topics import require_topics
+from worker.models.classifier import Classifier, load
+from worker.models.inference import Batcher
+from worker.observe.health import HealthPages
+from worker.observe.metrics import Metrics
+from worker.pipeline import Chain, Pipeline
+from worker.policy import Policy
+from worker.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenChain:
+    """The way of an image, open for use."""
+
+    chain: Chain
+    classifier: Classifier
+    policy: Policy
+    memory_bytes: int
+    """A bound on the resident memory of all processes: what is resident now, and all that the settings let grow."""
+
+
+@asynccontextmanager
+async def open_chain(
+    settings: Settings, metrics: Metrics, classifier: Classifier | None = None
+) -> AsyncIterator[OpenChain]:
+    """Load the model (unless one is given) and open fetcher, decode pool and batcher; close them at the end."""
+    async with AsyncExitStack() as stack:
+        if classifier is None:
+            classifier = await asyncio.to_thread(load, settings.model)
+        policy = Policy(settings.policy, classifier.labels)
+        fetcher = Fetcher(settings.images, metrics)
+        await fetcher.start()
+        stack.push_async_callback(fetcher.close)
+        pool = DecodePool(settings.images, classifier.recipe, metrics)
+        await pool.start()
+        stack.push_async_callback(pool.close)
+        batcher = Batcher(classifier, settings.batch, metrics)
+        await asyncio.to_thread(_fill_up, classifier, settings.batch.max_size)
+        batcher.start()
+        stack.push_async_callback(batcher.close)
+        held = fetcher.memory_bytes() + pool.memory_bytes() + batcher.memory_bytes()
+        chain = Chain(fetcher, pool, batcher, policy, metrics)
+        yield OpenChain(chain, classifier, policy, _peak_resident_bytes() + held)
+
+
+class Worker:
+    """The worker: one process, one member of the consumer group."""
+
+    def __init__(self, settings: Settings, classifier: Classifier | None = None) -> None:
+        self.settings = settings
+        self.metrics = Metrics()
+        self.port = settings.observe.port
+        self._given = classifier
+        self._stop = asyncio.Event()
+        self._kafka: KafkaThread | None = None
+        self._pipeline: Pipeline | None = None
+        self._open: OpenChain | None = None
+        self._memory_bytes = 0
+
+    def stop(self) -> None:
+        """Begin to drain; `run` returns when it is done. On the event loop."""
+        self._stop.set()
+
+    async def run(self) -> None:
+        """Work until `stop`. Raises Fatal, or ConfigurationError before anything was taken in."""
+        async with AsyncExitStack() as stack:
+            pages = HealthPages(
+                self.settings.observe, self.metrics, alive=self._not_alive, ready=self._not_ready, status=self.status
+            )
+            await pages.start()
+            stack.push_async_callback(pages.close)
+            self.port = pages.port
+            await asyncio.to_thread(require_topics, self.settings.kafka, self.settings.policy.topics)
+            self._open = await stack.enter_async_context(open_chain(self.settings, self.metrics, self._given))
+            await self._work(stack, self._open)
+
+    async def _work(self, stack: AsyncExitStack, room: OpenChain) -> None:
+        registry = Registry(self.settings.events) if self.settings.events.registry_url else None
+        if registry is not None:
+            stack.push_async_callback(registry.close)
+        pipeline = await self._build_pipeline(room, registry)
+        stack.push_async_callback(pipeline.close)
+        kafka = self._build_kafka(pipeline, room)
+        self._pipeline, self._kafka = pipeline, kafka
+        self._announce(room)
+        kafka.start()
+        await self._until_the_end(kafka, pipeline)
+
+    async def _build_pipeline(self, room: OpenChain, registry: Registry | None) -> Pipeline:
+        settings, identity = self.settings, room.classifier.identity
+        encode = await self._encoder(registry)
+        results = Classifications(settings.kafka.topics, settings.events, identity, room.classifier.labels, encode)
+        return Pipeline(
+            EventDecoder(settings.events, registry),
+            room.chain,
+            room.policy,
+            results,
+            self._dead_letters(room),
+            self.metrics,
+            finish=self._finish,
+        )
+
+    async def _encoder(self, registry: Registry | None) -> Encoder:
+        """The results' encoder. A registry that is away is waited for: no record was taken in yet."""
+        while True:
+            try:
+                return await encoder(self.settings.events, self.settings.kafka.topics.results, registry)
+            except Transient as outage:
+                log.warning("worker.waits", what=str(outage), next="try again until it answers")
+                await asyncio.wait([asyncio.create_task(self._stop.wait())], timeout=5.0)
+                if self._stop.is_set():
+                    raise
+
+    def _build_kafka(self, pipeline: Pipeline, room: OpenChain) -> KafkaThread:
+        loop = asyncio.get_running_loop()
+
+        def deliver(tickets: list[Ticket]) -> None:
+            loop.call_soon_threadsafe(pipeline.admit, tickets)
+
+        def abandon(tickets: list[Ticket]) -> None:
+            loop.call_soon_threadsafe(pipeline.abandon, tickets)
+
+        sink = AtLeastOnceSink(self.settings.kafka, self._dead_letters(room))
+        return KafkaThread(self.settings.kafka, sink, self.metrics, deliver=deliver, abandon=abandon)
+
+    def _dead_letters(self, room: OpenChain) -> DeadLetters:
+        return DeadLetters(self.settings.kafka.topics.dead_letters, room.classifier.identity.fingerprint)
+
+    def _finish(self, ticket: Ticket, outcome: Any) -> None:
+        assert self._kafka is not None
+        self._kafka.finish(ticket, outcome)
+
+    async def _until_the_end(self, kafka: KafkaThread, pipeline: Pipeline) -> None:
+        """Wait for a stop or a failure, then for the Kafka thread; raise the failure."""
+        ended = asyncio.wrap_future(kafka.ended)
+        asked = asyncio.create_task(self._stop.wait())
+        await asyncio.wait([asked, ended, pipeline.failed], return_when=asyncio.FIRST_COMPLETED)
+        asked.cancel()
+        log.info("worker.stopping", drain_deadline_s=self.settings.kafka.drain_deadline_s)
+        kafka.stop(drain=not pipeline.failed.done())
+        await asyncio.wait([ended])
+        if pipeline.failed.done():
+            pipeline.failed.result()
+        raise_ended(kafka.ended)
+        log.info("worker.stopped")
+
+    def _announce(self, room: OpenChain) -> None:
+        identity, kafka = room.classifier.identity, self.settings.kafka
+        pixels = room.classifier.recipe.height * room.classifier.recipe.width * 3
+        # A record's bytes are held once by its ticket and once by the producer, in its dead letter.
+        records = kafka.prefetch_bytes + 2 * (kafka.max_in_flight_bytes + kafka.max_record_bytes)
+        self._memory_bytes = room.memory_bytes + records + kafka.max_in_flight * pixels
+        self.metrics.model_loaded.set(1)
+        self.metrics.model_info.labels(**asdict(identity)).set(1)
+        log.info("model.loaded", **asdict(identity), labels=len(room.classifier.labels))
+        log.info("worker.started", version=__version__, group=kafka.group_id, input=kafka.topics.input, port=self.port,
+                 memory_bound_mib=round(self._memory_bytes / 2**20))
+
+    def _not_alive(self) -> list[str]:
+        if self._kafka is None:
+            return []
+        still_s = time.monotonic() - self._kafka.reporter.beat_s
+        limit_s = self.settings.observe.stuck_after_s
+        return [f"the Kafka thread has stood still for {still_s:.0f} s"] if still_s > limit_s else []
+
+    def _not_ready(self) -> list[str]:
+        if self._kafka is None or self._pipeline is None:
+            return ["the model is not loaded yet"]
+        trouble = []
+        if self._stop.is_set():
+            trouble.append("stopping")
+        if not self._kafka.reporter.joined:
+            trouble.append("the consumer group has assigned nothing yet")
+        if self._kafka.reporter.broker_away:
+            trouble.append("the broker does not acknowledge outcomes")
+        if self._pipeline.outage is not None:
+            trouble.append(f"records wait: {self._pipeline.outage}")
+        return trouble
+
+    def status(self) -> dict[str, Any]:
+        """What /status shows."""
+        snapshot = self._kafka.reporter.snapshot if self._kafka else None
+        return {
+            "version": __version__,
+            "model": asdict(self._open.classifier.identity) if self._open else None,
+            "group": self.settings.kafka.group_id,
+            "memory_bound_bytes": self._memory_bytes or None,
+            "in_flight": snapshot.in_flight if snapshot else 0,
+            "intake_paused": snapshot.paused if snapshot else False,
+            "assignment": [asdict(partition) for partition in snapshot.partitions] if snapshot else [],
+            "not_ready": self._not_ready(),
+        }
+
+
+def _fill_up(classifier: Classifier, batch_size: int) -> None:
+    """Run one full batch, so that the model's largest activations are in the memory that is measured after it."""
+    recipe = classifier.recipe
+    classifier.predict(np.zeros((batch_size, recipe.height, recipe.width, 3), np.uint8))
+
+
+def _peak_resident_bytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

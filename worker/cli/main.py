@@ -1,0 +1,54 @@
+"""The root of the command line: global options, and errors as one line with an exit code."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from worker import __version__
+from worker.cli.common import Context
+from worker.errors import Fatal
+
+app = typer.Typer(
+    name="image-worker",
+    help="Classify the images that Kafka events name, in batches, and commit only what is done.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    config: Annotated[Path | None, typer.Option("--config", help="Settings in a TOML file.", dir_okay=False)] = None,
+    flags: Annotated[
+        list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="A setting; wins over all else.")
+    ] = None,
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    context.obj = Context(config, tuple(flags or ()))
+
+
+def main() -> None:
+    """The console script. Fatal errors are one line on stderr; exit code 2 for the configuration, 1 otherwise."""
+    try:
+        app()
+    except Fatal as error:
+        for line in str(error).splitlines():
+            print(f"image-worker: {line}", file=sys.stderr)  # noqa: T201
+        sys.exit(error.exit_code)
+
+
+from worker.cli import run as _run  # noqa: E402,F401 - each command group registers itself with the app
