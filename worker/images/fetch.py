@@ -29,8 +29,8 @@ class Fetcher:
         self._settings = settings
         self._metrics = metrics
         self._budget = ByteBudget(settings.max_bytes_in_flight)
-        self._http = Http(settings, _guard(settings), self._budget)
         self._outage = Outage(settings.outage_hosts, settings.outage_window_s)
+        self._http = Http(settings, _guard(settings), self._budget, self._outage)
         self._turn = asyncio.Semaphore(settings.max_connections)
 
     def memory_bytes(self) -> int:
@@ -111,7 +111,7 @@ class Fetcher:
     async def _retry(self, address: URL, deadline: Deadline, expected_sha256: str | None) -> EncodedImage:
         for tried in count():
             try:
-                image = await self._http.get(address, deadline, expected_sha256)
+                return await self._http.get(address, deadline, expected_sha256)
             except MayPass as failure:
                 self._note(failure)
                 wait_s = self._wait_s(failure, tried)
@@ -119,9 +119,6 @@ class Fetcher:
                     raise self._verdict(failure) from None
                 self._metrics.fetch_retries.labels(failure.reason).inc()
                 await asyncio.sleep(wait_s)
-            else:
-                self._outage.answered()
-                return image
         raise AssertionError("unreachable")
 
     def _wait_s(self, failure: MayPass, tried: int) -> float:
@@ -131,9 +128,7 @@ class Fetcher:
         return random.uniform(0, self._settings.retry_base_s * 2**tried)
 
     def _note(self, failure: MayPass) -> None:
-        if failure.unreached is None:
-            self._outage.answered()
-        else:
+        if failure.unreached is not None:
             self._outage.failed(failure.unreached, asyncio.get_running_loop().time())
 
     def _verdict(self, failure: MayPass) -> Rejected | Transient:

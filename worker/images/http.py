@@ -15,6 +15,7 @@ from worker.errors import Reason, Rejected
 from worker.images.budget import ByteBudget
 from worker.images.deadline import Deadline
 from worker.images.guard import Guard
+from worker.images.outage import Outage
 from worker.images.settings import ImagesSettings
 from worker.records import EncodedImage
 
@@ -43,10 +44,11 @@ class MayPass(Exception):
 class Http:
     """HTTP and HTTPS through the guard. Owned by the event loop."""
 
-    def __init__(self, settings: ImagesSettings, guard: Guard, budget: ByteBudget) -> None:
+    def __init__(self, settings: ImagesSettings, guard: Guard, budget: ByteBudget, outage: Outage) -> None:
         self._settings = settings
         self._guard = guard
         self._budget = budget
+        self._outage = outage
         self._session: aiohttp.ClientSession | None = None
 
     def memory_bytes(self) -> int:
@@ -101,6 +103,7 @@ class Http:
         _refusals.set(refusals)
         try:
             async with self._session.get(address, allow_redirects=False) as response:
+                self._outage.answered()
                 if response.status in _REDIRECTS:
                     return _target(address, response)
                 _check_status(response)

@@ -20,7 +20,7 @@ _START_LIMIT_S = 20.0
 _FAILED_STARTS = 5
 """Processes that die one after the other before they stand, until the pool gives up."""
 _CRASHES = 2
-"""A process may be killed from outside, or of memory its neighbour took: an image is tried once more before the blame."""
+"""A process may be killed from outside, or of memory its neighbour took: an image is blamed at its second crash."""
 
 
 class DecodePool:

@@ -114,7 +114,7 @@ class ImagesSettings(Section):
     decode_memory_bytes: int = Field(
         1024 * MEBIBYTE,
         ge=256 * MEBIBYTE,
-        description="Bytes of address space (RLIMIT_AS) of a decode process. 50 million pixels with alpha need 600 MiB.",
+        description="Bytes of address space (RLIMIT_AS) of a decode process. 50 million with alpha need 600 MiB.",
     )
     slots_per_process: int = Field(
         2, ge=1, le=16, description="Images handed to a decode process at once: the one it works on, and the next."

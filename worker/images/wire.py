@@ -17,6 +17,7 @@ _JOB = struct.Struct("<BI?32s")
 _ANSWER = struct.Struct("<B?32sII")
 MESSAGE_BYTES = 4096
 _DETAIL_CHARACTERS = 300
+_REASONS: dict[str, Reason] = {reason.value: reason for reason in Reason}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +99,10 @@ def pack_refused(slot: int, rejected: Rejected) -> bytes:
 
 
 def unpack_answer(message: bytes) -> Done | Refused:
-    """Read an answer. Raises ValueError or struct.error where it is none: its sender is not to be trusted any more."""
+    """Read an answer. Raises ValueError, KeyError or struct.error where it is none: its sender is not to be trusted any more."""
     slot, done, digest, width, height = _ANSWER.unpack_from(message)
     text = message[_ANSWER.size :].decode()
     if done:
         return Done(slot, width, height, text, digest.hex())
     reason, _, detail = text.partition("\0")
-    return Refused(slot, Rejected(Reason(reason), detail, sha256=digest.hex()))
+    return Refused(slot, Rejected(_REASONS[reason], detail, sha256=digest.hex()))
