@@ -1,0 +1,203 @@
+"""The pool of decode processes: a crash or a hang costs one image, not the worker. Owned by the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections import deque
+
+from worker.errors import ConfigurationError, Fatal, Reason, Rejected
+from worker.images import wire
+from worker.images.decode import DecodeLimits
+from worker.images.forkserver import Orders
+from worker.images.process import DecodeProcess, ForkServer, Work
+from worker.images.settings import ImagesSettings
+from worker.observe.metrics import Metrics
+from worker.recipe import InputRecipe
+from worker.records import EncodedImage, Pixels
+
+_START_LIMIT_S = 20.0
+_FAILED_STARTS = 5
+"""Processes that die one after the other before they stand, until the pool gives up."""
+_CRASHES = 2
+"""A process may be killed from outside, or of memory its neighbour took: an image is blamed at its second crash."""
+
+
+class DecodePool:
+    """Decodes images in processes that are replaced when they die or take too long."""
+
+    def __init__(self, settings: ImagesSettings, recipe: InputRecipe, metrics: Metrics) -> None:
+        """Raises ConfigurationError for a recipe whose steps do not end in the model's input size."""
+        _check(recipe)
+        self._shape = (recipe.height, recipe.width, 3)
+        self._count = settings.processes
+        self._limit_s = settings.decode_timeout_s
+        self._metrics = metrics
+        limits = DecodeLimits(settings.formats, settings.max_pixels, settings.draft)
+        self._layout = wire.layout(settings.slots_per_process, settings.max_bytes, recipe.height * recipe.width * 3)
+        self._memory_bytes = settings.decode_memory_bytes
+        orders = Orders(recipe, limits, self._layout, settings.decode_memory_bytes, settings.decode_timeout_s)
+        self._server = ForkServer(orders)
+        self._processes: list[DecodeProcess] = []
+        self._queue: deque[Work] = deque()
+        self._failed_starts = 0
+        self._fatal: Fatal | None = None
+        self._standing = asyncio.Event()
+        self._watch: asyncio.Task[None] | None = None
+
+    def memory_bytes(self) -> int:
+        """What all decode processes and the memory shared with them can take at most, as the settings have it."""
+        return self._count * (self._layout.total_bytes + self._memory_bytes)
+
+    async def start(self) -> None:
+        """Start the processes and wait until they stand. Raises Fatal where they do not."""
+        self._loop = asyncio.get_running_loop()
+        for _ in range(self._count):
+            self._spawn()
+        self._watch = self._loop.create_task(self._kill_overdue())
+        await self._standing.wait()
+        if self._fatal is not None:
+            await self.close()
+            raise self._fatal
+
+    async def close(self) -> None:
+        """End every process. Images still on their way are rejected with Fatal."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+            self._watch = None
+        self._give_up(Fatal("the decode pool is closed"))
+        await asyncio.to_thread(self._server.close)
+
+    async def decode(self, encoded: EncodedImage) -> Pixels:
+        """The image at the model's input size.
+
+        Waits for a free slot. Raises Rejected (a reason of the decode stage, or DIGEST_MISMATCH), or Fatal where
+        processes can no longer be started.
+        """
+        if self._fatal is not None:
+            raise self._fatal
+        work = Work(encoded, self._loop.create_future())
+        self._queue.append(work)
+        self._dispatch()
+        return await work.pixels
+
+    def _spawn(self) -> None:
+        process = DecodeProcess(self._server, self._layout, self._loop.time())
+        self._processes.append(process)
+        self._loop.add_reader(process.connection, self._hear, process)
+
+    def _dispatch(self) -> None:
+        while self._queue:
+            process = max(self._processes, key=lambda candidate: candidate.free_slots, default=None)
+            if process is None or not process.free_slots:
+                return
+            work = self._queue.popleft()
+            if work.pixels.done():  # cancelled while it waited
+                continue
+            try:
+                process.give(work, self._loop.time())
+            except OSError:
+                self._bury(process)
+
+    def _hear(self, process: DecodeProcess) -> None:
+        """A process said something, or ended."""
+        try:
+            message = process.connection.recv(wire.MESSAGE_BYTES)
+        except OSError:
+            message = b""
+        if not message:
+            self._bury(process)
+        elif not process.ready:
+            self._welcome(process, message)
+        else:
+            self._settle(process, message)
+
+    def _welcome(self, process: DecodeProcess, message: bytes) -> None:
+        try:
+            process.greet(message)
+        except (OSError, ValueError):
+            self._bury(process)
+            return
+        self._failed_starts = 0
+        if all(each.ready for each in self._processes):
+            self._standing.set()
+        self._dispatch()
+
+    def _settle(self, process: DecodeProcess, message: bytes) -> None:
+        try:
+            work, outcome = process.take(message, self._shape, self._loop.time())
+        except (ValueError, LookupError, struct.error):
+            self._bury(process)
+            return
+        if not work.pixels.done():
+            if isinstance(outcome, Pixels):
+                work.pixels.set_result(outcome)
+            else:
+                work.pixels.set_exception(outcome)
+        self._dispatch()
+
+    def _bury(self, process: DecodeProcess) -> None:
+        """A process is gone: blame the image it worked on, give the others to its successor."""
+        self._loop.remove_reader(process.connection)
+        self._processes.remove(process)
+        process.close()
+        cause = "start" if not process.ready else "timeout" if process.overdue else "crash"
+        self._metrics.decoder_restarts.labels(cause).inc()
+        self._failed_starts += not process.ready
+        waiting = [work for _, work in process.given]
+        if waiting and not self._blame(waiting[0], process.overdue):
+            waiting = waiting[1:]
+        self._queue.extendleft(reversed(waiting))
+        if self._failed_starts >= _FAILED_STARTS:
+            self._give_up(Fatal("decode processes die before they stand; their message is on stderr above"))
+            return
+        self._spawn()
+        self._dispatch()
+
+    def _blame(self, work: Work, overdue: bool) -> bool:
+        """Whether the image gets another try; if not, it is rejected."""
+        work.crashes += 1
+        if not overdue and work.crashes < _CRASHES:
+            return True
+        if not work.pixels.done():
+            work.pixels.set_exception(self._verdict(overdue))
+        return False
+
+    def _verdict(self, overdue: bool) -> Rejected:
+        if overdue:
+            return Rejected(Reason.DECODE_TIMEOUT, f"decoding took longer than {self._limit_s:g} s")
+        return Rejected(Reason.DECODER_CRASHED, f"{_CRASHES} decode processes died of this image")
+
+    def _give_up(self, fatal: Fatal) -> None:
+        self._fatal = fatal
+        works = [work for process in self._processes for _, work in process.given] + list(self._queue)
+        self._queue.clear()
+        for process in self._processes:
+            self._loop.remove_reader(process.connection)
+            process.close()
+        self._processes.clear()
+        for work in works:
+            if not work.pixels.done():
+                work.pixels.set_exception(fatal)
+        self._standing.set()
+
+    async def _kill_overdue(self) -> None:
+        """Kill whoever works on one image, or on standing up, for longer than allowed. No timer an image."""
+        while True:
+            await asyncio.sleep(min(0.25, self._limit_s / 10))
+            now = self._loop.time()
+            for process in list(self._processes):
+                if not process.ready and now - process.born > _START_LIMIT_S:
+                    self._bury(process)
+                elif process.given and not process.overdue and now - process.head_since > self._limit_s:
+                    process.overdue = True
+                    process.kill()
+
+
+def _check(recipe: InputRecipe) -> None:
+    exact = (recipe.resize_height, recipe.resize_width) == (recipe.height, recipe.width)
+    if not recipe.crop and not exact:
+        raise ConfigurationError(
+            "the model's image processor neither crops nor resizes to one size: its images would not fit one batch"
+        )

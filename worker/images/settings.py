@@ -1,0 +1,136 @@
+"""The knobs of the images' wing: what may be reached, how much may be taken, how it is decoded."""
+
+from __future__ import annotations
+
+import math
+import os
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from worker.knobs import Section
+
+MEBIBYTE = 1024 * 1024
+
+Scheme = Literal["http", "https", "data", "file"]
+Format = Literal["jpeg", "png", "webp", "gif", "avif", "bmp", "tiff"]
+
+
+class ImagesSettings(Section):
+    """How images are fetched and decoded."""
+
+    schemes: tuple[Scheme, ...] = Field(
+        ("http", "https", "data"),
+        description="Schemes of addresses that are followed. `file` is left out: it reads this machine's disk.",
+    )
+    ports: tuple[int, ...] = Field(
+        (80, 443), description="TCP ports that may be reached; others are mostly services that serve no images."
+    )
+    allow_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
+        (),
+        description="Networks (CIDR) that may be reached although they are blocked by default, such as 10.20.0.0/16. "
+        "Empty: only public addresses. An address of a cloud's metadata service must be named alone (/32, /128).",
+    )
+    deny_networks: tuple[IPv4Network | IPv6Network, ...] = Field(
+        (), description="Networks (CIDR) that are never reached. Wins over allow_networks. Empty: the built-in list."
+    )
+    allow_hosts: tuple[str, ...] = Field(
+        (),
+        description="If not empty, only these hosts and names below them are reached: `example.com` covers "
+        "`img.example.com`, not `badexample.com`. Empty: any host whose addresses may be reached.",
+    )
+    deny_hosts: tuple[str, ...] = Field(
+        (), description="Hosts, with the names below them, that are never reached. Wins over allow_hosts."
+    )
+    file_roots: tuple[Path, ...] = Field(
+        (),
+        description="Absolute directories below which file:// may read, after links are resolved. Empty: none.",
+    )
+
+    max_bytes: int = Field(
+        20 * MEBIBYTE,
+        gt=0,
+        le=1024 * MEBIBYTE,
+        description="Bytes an encoded image may have. 20 MiB holds nearly any photograph of a camera or phone.",
+    )
+    max_bytes_in_flight: int = Field(
+        256 * MEBIBYTE,
+        gt=0,
+        description="Bytes of encoded images the worker holds at once; a fetch waits for its share before it reads the "
+        "body. 256 MiB is some 2,500 usual images, or 12 of the largest. Not below max_bytes.",
+    )
+    max_redirects: int = Field(3, ge=0, le=20, description="Redirects followed for one image. CDNs use one or two.")
+    total_timeout_s: float = Field(
+        30.0, gt=0, description="Seconds for one image with all redirects and retries. A dripping host ends here."
+    )
+    connect_timeout_s: float = Field(5.0, gt=0, description="Seconds for a TCP connection; three lost SYNs fit in.")
+    read_timeout_s: float = Field(10.0, gt=0, description="Seconds without a byte before a try is given up.")
+    retries: int = Field(
+        3, ge=0, le=20, description="Tries after the first, for what may pass: broken connections, 408, 425, 429, 5xx."
+    )
+    retry_base_s: float = Field(
+        0.5, gt=0, description="Seconds the first wait has at most; doubles each time, with full jitter."
+    )
+    max_connections: int = Field(
+        256, gt=0, description="Connections open at once, over all hosts; each may buffer 256 KiB before its share."
+    )
+    max_connections_per_host: int = Field(
+        64, gt=0, description="Connections open at once to one host. Enough for one CDN, polite to a small server."
+    )
+    user_agent: str = Field(
+        "image-worker", min_length=1, description="Sent as User-Agent; name a contact here so that hosts can complain."
+    )
+    outage_hosts: int = Field(
+        3,
+        ge=2,
+        description="Different hosts that all fail to connect, with none answering in between, before the network "
+        "itself is held to be down and records wait. One or two dead hosts are no outage.",
+    )
+    outage_window_s: float = Field(
+        60.0, gt=0, description="Seconds for which a failed connection counts towards an outage."
+    )
+
+    formats: tuple[Format, ...] = Field(
+        ("jpeg", "png", "webp", "gif", "avif"),
+        min_length=1,
+        description="Formats that are decoded, told by content. BMP and TIFF by choice: their decoders see less use.",
+    )
+    max_pixels: int = Field(
+        50_000_000, gt=0, description="Pixels an image may have; 50 million is above nearly every camera's."
+    )
+    draft: bool = Field(
+        True,
+        description="Let the JPEG decoder scale down while decoding, to no less than 3 times the size wanted: more "
+        "than twice as fast on large photographs, and no top-1 changed in 52. false: exactly the reference's pixels.",
+    )
+    decode_processes: int | None = Field(
+        None, ge=1, le=256, description="Processes that decode. Unset: the CPUs this container may use."
+    )
+    decode_timeout_s: float = Field(
+        10.0, gt=0, description="Seconds for one decoding, then its process is killed. 50 million pixels take 2."
+    )
+    decode_memory_bytes: int = Field(
+        1024 * MEBIBYTE,
+        ge=256 * MEBIBYTE,
+        description="Bytes of address space (RLIMIT_AS) of a decode process. 50 million with alpha need 600 MiB.",
+    )
+    slots_per_process: int = Field(
+        2, ge=1, le=16, description="Images handed to a decode process at once: the one it works on, and the next."
+    )
+
+    @property
+    def processes(self) -> int:
+        """The number of decode processes, resolved."""
+        return self.decode_processes or container_cpus()
+
+
+def container_cpus() -> int:
+    """The CPUs this process may use, at least 1: its affinity, and below that the cgroup's quota (v2), rounded up."""
+    cpus = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+    except (OSError, ValueError):
+        return cpus
+    return cpus if quota == "max" else max(1, min(cpus, math.ceil(int(quota) / int(period))))
