@@ -1,10 +1,10 @@
 """The tree of errors, and the closed list of reasons for which a record is refused.
 
-    WorkerError
-    ├── Rejected              this record cannot be done: it becomes one dead letter with a `Reason`
-    ├── Transient             an outage of our own: the record waits, says so, and is tried again
-    └── Fatal                 the process stops with this one line, committing nothing that is not done
-        └── ConfigurationError  the same, before anything started (exit code 2)
+WorkerError
+├── Rejected              this record cannot be done: it becomes one dead letter with a `Reason`
+├── Transient             an outage of our own: the record waits, says so, and is tried again
+└── Fatal                 the process stops with this one line, committing nothing that is not done
+    └── ConfigurationError  the same, before anything started (exit code 2)
 """
 
 from __future__ import annotations

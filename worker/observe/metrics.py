@@ -36,7 +36,8 @@ class Metrics:
             "image_worker_in_flight_records", "Records taken in and not yet settled.", registry=registry
         )
         self.in_flight_bytes = Gauge(
-            "image_worker_in_flight_bytes", "Bytes of keys, values and headers of the records in flight.",
+            "image_worker_in_flight_bytes",
+            "Bytes of keys, values and headers of the records in flight.",
             registry=registry,
         )
         self.oldest = Gauge(
@@ -52,22 +53,26 @@ class Metrics:
             registry=registry,
         )
         self.commits = Counter(
-            "image_worker_settlements", "Settlement cycles: groups of outcomes published and committed together.",
+            "image_worker_settlements",
+            "Settlement cycles: groups of outcomes published and committed together.",
             ["result"],
             registry=registry,
         )
         self.settle_seconds = Histogram(
-            "image_worker_settle_seconds", "Time of one settlement cycle: publish, acknowledgement, commit.",
-            registry=registry, buckets=_SECONDS,
+            "image_worker_settle_seconds",
+            "Time of one settlement cycle: publish, acknowledgement, commit.",
+            registry=registry,
+            buckets=_SECONDS,
         )
-        self.rebalances = Counter(
-            "image_worker_rebalances", "Rebalance callbacks.", ["event"], registry=registry
-        )
+        self.rebalances = Counter("image_worker_rebalances", "Rebalance callbacks.", ["event"], registry=registry)
         self.paused = Gauge(
             "image_worker_intake_paused", "1 while the intake is paused under sustained pressure.", registry=registry
         )
         self.stage_seconds = Histogram(
-            "image_worker_stage_seconds", "Time a record spent in a stage.", ["stage"], registry=registry,
+            "image_worker_stage_seconds",
+            "Time a record spent in a stage.",
+            ["stage"],
+            registry=registry,
             buckets=_SECONDS,
         )
         self.waiting = Gauge(
@@ -75,7 +80,9 @@ class Metrics:
         )
         self.fetched_bytes = Counter("image_worker_fetched_bytes", "Bytes of images fetched.", registry=registry)
         self.fetch_retries = Counter(
-            "image_worker_fetch_retries", "Fetches tried again, by what went wrong before.", ["reason"],
+            "image_worker_fetch_retries",
+            "Fetches tried again, by what went wrong before.",
+            ["reason"],
             registry=registry,
         )
         self.decoder_restarts = Counter(
@@ -91,10 +98,12 @@ class Metrics:
         self.model_seconds = Histogram(
             "image_worker_model_seconds", "Time of the model for one batch.", registry=registry, buckets=_SECONDS
         )
-        self.model_loaded = Gauge("image_worker_model_loaded", "1 once the model is loaded and warm.",
-                                  registry=registry)
+        self.model_loaded = Gauge(
+            "image_worker_model_loaded", "1 once the model is loaded and warm.", registry=registry
+        )
         self.model_info = Gauge(
-            "image_worker_model_info", "Always 1; its labels say which model runs.",
+            "image_worker_model_info",
+            "Always 1; its labels say which model runs.",
             ["name", "revision", "fingerprint", "runtime", "precision"],
             registry=registry,
         )
