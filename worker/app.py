@@ -162,7 +162,8 @@ class Worker:
         """Wait for a stop or a failure, then for the Kafka thread; raise the failure."""
         ended = asyncio.wrap_future(kafka.ended)
         asked = asyncio.create_task(self._stop.wait())
-        await asyncio.wait([asked, ended, pipeline.failed], return_when=asyncio.FIRST_COMPLETED)
+        ends: list[asyncio.Future[Any]] = [asked, ended, pipeline.failed]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         asked.cancel()
         log.info("worker.stopping", drain_deadline_s=self.settings.kafka.drain_deadline_s)
         kafka.stop(drain=not pipeline.failed.done())
@@ -181,8 +182,14 @@ class Worker:
         self.metrics.model_loaded.set(1)
         self.metrics.model_info.labels(**asdict(identity)).set(1)
         log.info("model.loaded", **asdict(identity), labels=len(room.classifier.labels))
-        log.info("worker.started", version=__version__, group=kafka.group_id, input=kafka.topics.input, port=self.port,
-                 memory_bound_mib=round(self._memory_bytes / 2**20))
+        log.info(
+            "worker.started",
+            version=__version__,
+            group=kafka.group_id,
+            input=kafka.topics.input,
+            port=self.port,
+            memory_bound_mib=round(self._memory_bytes / 2**20),
+        )
 
     def _not_alive(self) -> list[str]:
         if self._kafka is None:

@@ -53,6 +53,8 @@ def client_properties(settings: KafkaSettings) -> dict[str, Any]:
     return {
         "bootstrap.servers": settings.bootstrap_servers,
         "client.id": "image-worker",
+        # librdkafka's own lines would bypass the log, many a second in an outage: ClientErrors hears the same.
+        "log_level": 0,
         **settings.properties,
     }
 

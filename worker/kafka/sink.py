@@ -14,6 +14,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from worker.errors import Fatal, Reason
+from worker.kafka.clients import ClientErrors, open_client
 from worker.kafka.deadletter import DeadLetters
 from worker.kafka.ledger import Partition, Position, Settlement, Ticket
 from worker.kafka.properties import producer_properties
@@ -63,7 +64,7 @@ class AtLeastOnceSink:
 
     def __init__(self, settings: KafkaSettings, dead_letters: DeadLetters) -> None:
         self._dead_letters = dead_letters
-        self._producer = Producer({**producer_properties(settings), "error_cb": self._note_error})
+        self._producer = open_client(Producer, producer_properties(settings), ClientErrors("producer"))
         self._settlement: Settlement | None = None
         self._unreported = 0
         self._refused: list[tuple[Ticket, KafkaError]] = []
@@ -130,9 +131,6 @@ class AtLeastOnceSink:
                 raise _never_published(ticket.outcome.record, error)
             ticket.outcome = self._dead_letters.without_value(ticket.record)
             self._produce(ticket)
-
-    def _note_error(self, error: KafkaError) -> None:
-        log.warning("kafka.producer_error", error=error.str(), code=error.name())
 
 
 def _never_published(record: OutgoingRecord, error: KafkaError) -> Fatal:

@@ -9,6 +9,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from worker.errors import Fatal
+from worker.kafka.clients import ClientErrors, open_client
 from worker.kafka.ledger import Partition, Position
 from worker.kafka.properties import consumer_properties
 from worker.kafka.settings import KafkaSettings
@@ -67,7 +68,7 @@ class Source:
         properties = consumer_properties(settings)
         self.patience_s = float(properties.get("session.timeout.ms", _SESSION_TIMEOUT_MS)) / 1000
         """How long the group waits for a member that stands still, before it gives its partitions to others."""
-        self._consumer = Consumer({**properties, "error_cb": self._note_error})
+        self._consumer = open_client(Consumer, properties, ClientErrors("consumer"))
 
     def subscribe(self) -> None:
         self._consumer.subscribe(
@@ -179,9 +180,6 @@ class Source:
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
-
-    def _note_error(self, error: KafkaError) -> None:
-        log.warning("kafka.consumer_error", error=error.str(), code=error.name())
 
     def _refused(self, error: KafkaError) -> bool:
         if error.code() not in _COMMIT_AGAIN and not error.retriable():

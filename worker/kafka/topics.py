@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AclOperation, AdminClient, ClusterMetadata, TopicMetadata
+from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._acl import AclOperation
+from confluent_kafka.admin._metadata import ClusterMetadata, TopicMetadata
 
 from worker.errors import Fatal
+from worker.kafka.clients import ClientErrors, open_client
 from worker.kafka.properties import client_properties
 from worker.kafka.settings import KafkaSettings
 
@@ -28,12 +31,14 @@ class ClusterLook:
     """The cluster's metadata, read once. Blocks for up to ten seconds; Fatal where no broker answers."""
 
     def __init__(self, settings: KafkaSettings) -> None:
+        errors = ClientErrors("admin")
+        self._admin = open_client(AdminClient, client_properties(settings), errors)
         try:
-            self._admin = AdminClient(client_properties(settings))
             self._metadata: ClusterMetadata = self._admin.list_topics(timeout=_TIMEOUT_S)
         except KafkaException as error:
+            self._admin.poll(0)
             raise Fatal(
-                f"no Kafka broker answered at {settings.bootstrap_servers}: {error.args[0].str()}; "
+                f"no Kafka broker answered at {settings.bootstrap_servers}: {errors.newest or error.args[0].str()}; "
                 "check kafka.bootstrap_servers, the network, and the security properties in kafka.properties"
             ) from error
         self.brokers = len(self._metadata.brokers)
@@ -42,13 +47,13 @@ class ClusterLook:
         """For each topic and what must be allowed on it: whether it exists, and whether it is allowed."""
         for name, operation in wanted.items():
             topic = self._metadata.topics.get(name)
-            yield _missing(name) if topic is None or topic.error is not None else self._allowed(topic, operation)
+            yield _missing(name) if topic is None or topic.error else self._allowed(name, topic, operation)
 
-    def _allowed(self, topic: TopicMetadata, operation: AclOperation) -> Finding:
-        name, count = topic.topic, len(topic.partitions)
+    def _allowed(self, name: str, topic: TopicMetadata, operation: AclOperation) -> Finding:
+        count = len(topic.partitions)
         subject, plural = f"topic {name}", "s" if count != 1 else ""
         try:
-            future = self._admin.describe_topics(_collection(name), include_authorized_operations=True)[name]
+            future = self._admin.describe_topics(TopicCollection([name]), include_authorized_operations=True)[name]
             allowed = future.result(timeout=_TIMEOUT_S).authorized_operations
         except KafkaException as error:
             return Finding(subject, f"cannot be described: {error.args[0].str()}", "ask for DESCRIBE on the topic")
@@ -78,9 +83,3 @@ def _missing(name: str) -> Finding:
     return Finding(
         f"topic {name}", "does not exist", "create it, or set kafka.topics to the names that your cluster has"
     )
-
-
-def _collection(name: str) -> object:
-    from confluent_kafka import TopicCollection
-
-    return TopicCollection([name])

@@ -1,0 +1,152 @@
+"""A real Apache Kafka for tests and benchmarks: KRaft brokers on free ports, in a folder of their own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+STARTUP_S = 60.0
+
+
+def why_not() -> str | None:
+    """Why no real broker can be had here; None where one can."""
+    if os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        return None
+    home = os.environ.get("KAFKA_HOME")
+    if not home:
+        return "no real Kafka: set KAFKA_HOME (a distribution's folder, with Java 17) or KAFKA_BOOTSTRAP_SERVERS"
+    if not list(Path(home, "libs").glob("kafka-server*.jar")) and not list(Path(home, "libs").glob("kafka_*.jar")):
+        return f"KAFKA_HOME={home} has no libs/kafka*.jar"
+    if shutil.which("java") is None:
+        return "KAFKA_HOME is set, but there is no java on the PATH"
+    return None
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that were free a moment ago."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+@dataclass(slots=True)
+class Broker:
+    """One broker process."""
+
+    number: int
+    port: int
+    folder: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self, classpath: str) -> None:
+        log = (self.folder / "broker.log").open("ab")
+        command = ["java", "-Xmx512m", "-Xms128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
+        command += ["-cp", classpath, "kafka.Kafka", str(self.folder / "server.properties")]
+        self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+
+@dataclass(slots=True)
+class RealKafka:
+    """A cluster of real brokers. `with RealKafka() as kafka: kafka.bootstrap_servers`."""
+
+    count: int = 1
+    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="image-worker-kafka-")))
+    brokers: list[Broker] = field(default_factory=list)
+    classpath: str = ""
+
+    @property
+    def bootstrap_servers(self) -> str:
+        return ",".join(f"127.0.0.1:{broker.port}" for broker in self.brokers)
+
+    def __enter__(self) -> RealKafka:
+        self.classpath = str(Path(os.environ["KAFKA_HOME"]).resolve() / "libs" / "*")
+        for _attempt in range(3):
+            self._lay_out()
+            for broker in self.brokers:
+                broker.start(self.classpath)
+            if self._answers():
+                return self
+            self.stop()
+        logs = "\n".join((broker.folder / "broker.log").read_text()[-2000:] for broker in self.brokers)
+        raise RuntimeError(f"Kafka did not start:\n{logs}")
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def stop(self) -> None:
+        for broker in self.brokers:
+            broker.kill()
+
+    def _lay_out(self) -> None:
+        ports = free_ports(2 * self.count)
+        self.brokers = [Broker(n + 1, ports[n], self.folder / f"{ports[n]}") for n in range(self.count)]
+        voters = ",".join(f"{n + 1}@127.0.0.1:{ports[self.count + n]}" for n in range(self.count))
+        cluster = self._tool("random-uuid").strip()
+        for broker, controller in zip(self.brokers, ports[self.count :], strict=True):
+            broker.folder.mkdir(parents=True)
+            properties = broker.folder / "server.properties"
+            properties.write_text(_properties(broker, controller, voters, min(3, self.count)))
+            self._tool("format", "-t", cluster, "-c", str(properties))
+
+    def _tool(self, *arguments: str) -> str:
+        command = ["java", "-XX:TieredStopAtLevel=1", "-cp", self.classpath, "kafka.tools.StorageTool", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    def _answers(self) -> bool:
+        admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
+        deadline_s = time.monotonic() + STARTUP_S
+        while time.monotonic() < deadline_s and all(b.process and b.process.poll() is None for b in self.brokers):
+            try:
+                if len(admin.list_topics(timeout=1.0).brokers) == self.count:
+                    return True
+            except KafkaException:
+                continue
+        return False
+
+
+def _properties(broker: Broker, controller: int, voters: str, replicas: int) -> str:
+    quorum = max(1, replicas - 1)
+    return f"""
+process.roles=broker,controller
+node.id={broker.number}
+controller.quorum.voters={voters}
+listeners=PLAINTEXT://127.0.0.1:{broker.port},CONTROLLER://127.0.0.1:{controller}
+advertised.listeners=PLAINTEXT://127.0.0.1:{broker.port}
+controller.listener.names=CONTROLLER
+log.dirs={broker.folder / "data"}
+num.partitions=4
+default.replication.factor={replicas}
+min.insync.replicas={quorum}
+auto.create.topics.enable=false
+offsets.topic.replication.factor={replicas}
+offsets.topic.num.partitions=8
+transaction.state.log.replication.factor={replicas}
+transaction.state.log.min.isr={quorum}
+transaction.state.log.num.partitions=8
+share.coordinator.state.topic.replication.factor={replicas}
+share.coordinator.state.topic.min.isr={quorum}
+group.initial.rebalance.delay.ms=0
+group.consumer.heartbeat.interval.ms=1000
+group.consumer.min.heartbeat.interval.ms=1000
+"""

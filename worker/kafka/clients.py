@@ -1,0 +1,52 @@
+"""How librdkafka's clients are opened, and what they report beside their calls."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException
+
+from worker.errors import ConfigurationError
+
+Client = TypeVar("Client")
+
+log = structlog.get_logger(__name__)
+
+_SILENCE_S = 30.0
+
+
+def open_client(
+    kind: Callable[[dict[str, Any]], Client], properties: Mapping[str, Any], errors: ClientErrors
+) -> Client:
+    """A client of the cluster. ConfigurationError where librdkafka does not take a property."""
+    try:
+        return kind({**properties, "error_cb": errors})
+    except KafkaException as error:
+        raise ConfigurationError(
+            f"kafka.properties: {error.args[0].str()}: see librdkafka's CONFIGURATION.md"
+        ) from error
+
+
+class ClientErrors:
+    """An `error_cb` for connections refused, brokers down, handshakes that fail.
+
+    Such an error is repeated many times a second while it lasts. It is logged once in half a minute, and the newest is
+    kept for whoever has to explain why nothing answers. Never raises: librdkafka's binding would throw fetched messages
+    away.
+    """
+
+    def __init__(self, client: str) -> None:
+        self._client = client
+        self._logged_s: dict[int, float] = {}
+        self.newest = ""
+
+    def __call__(self, error: KafkaError) -> None:
+        if error.code() != KafkaError._ALL_BROKERS_DOWN or not self.newest:
+            self.newest = error.str()
+        now_s = time.monotonic()
+        if now_s - self._logged_s.get(error.code(), -_SILENCE_S) >= _SILENCE_S:
+            self._logged_s[error.code()] = now_s
+            log.warning("kafka.client_error", client=self._client, error=error.str(), code=error.name())
