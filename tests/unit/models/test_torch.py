@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,12 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from worker.errors import ConfigurationError, Fatal
 from worker.models.classifier import OutOfMemory, PixelBatch, load
-from worker.models.settings import ModelSettings
+from worker.models.inference import Batcher
+from worker.models.settings import BatchSettings, ModelSettings
 from worker.models.torch import TorchClassifier
 from worker.models.torch import load as load_torch
+from worker.observe.metrics import Metrics
+from worker.records import Pixels
 
 Change = dict[str, Any]
 
@@ -60,6 +64,18 @@ def test_a_multi_label_model_scores_each_label_on_its_own(tmp_path: Path) -> Non
     np.testing.assert_allclose(load(settings(directory)).predict(pixels), expected, atol=1e-4)
 
 
+async def test_the_batcher_gives_the_scores_that_the_model_gives(tmp_path: Path) -> None:
+    directory = checkpoints.save("vit", tmp_path)
+    pixels, _ = reference(directory, torch.sigmoid)
+    classifier = load(settings(directory))
+    batcher = Batcher(classifier, BatchSettings(max_size=7), Metrics())
+    batcher.start()
+    images = [Pixels(array, width=1, height=1, format="png", sha256="0" * 64) for array in pixels]
+    answers = await asyncio.gather(*map(batcher.classify, images))
+    await batcher.close()
+    np.testing.assert_allclose([answer.scores for answer in answers], classifier.predict(pixels), atol=1e-5)
+
+
 def test_an_image_scores_the_same_in_any_batch(tmp_path: Path) -> None:
     directory = checkpoints.save("efficientnet", tmp_path)
     pixels, _ = reference(directory, torch.sigmoid)
@@ -100,6 +116,7 @@ def test_the_processor_files_of_older_transformers_are_read(tmp_path: Path) -> N
     [
         {"size": {"shortest_edge": 224}},
         {"do_resize": False},
+        {"size": {"shortest_edge": 256, "longest_edge": 512}, "do_center_crop": True, "crop_size": 224},
         {"do_pad": True, "pad_size": {"height": 256, "width": 256}},
     ],
 )
@@ -213,8 +230,15 @@ def test_out_of_memory_is_told_apart_from_a_bad_image(classifier: TorchClassifie
     assert caught.value.__context__ is None  # nothing holds the tensors of the failed batch
 
 
-def test_any_other_error_of_a_cuda_device_stops_the_worker(classifier: TorchClassifier) -> None:
-    error = RuntimeError("CUDA error: an illegal memory access was encountered")
-    on_cpu = replace(classifier, model=failing(error))
-    with pytest.raises(RuntimeError, match="illegal"):
-        on_cpu.predict(np.zeros((1, 224, 224, 3), np.uint8))
+def test_an_error_on_a_cpu_may_be_the_images_fault(classifier: TorchClassifier) -> None:
+    broken = replace(classifier, model=failing(RuntimeError("value cannot be converted")))
+    with pytest.raises(RuntimeError, match="cannot be converted"):
+        broken.predict(np.zeros((1, 224, 224, 3), np.uint8))
+
+
+def test_an_error_of_a_cuda_device_stops_the_worker(classifier: TorchClassifier) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device, and it works")
+    gone = replace(classifier, device=torch.device("cuda"))
+    with pytest.raises(Fatal, match=r"the device cuda failed.*started anew"):
+        gone.predict(np.zeros((1, 224, 224, 3), np.uint8))
