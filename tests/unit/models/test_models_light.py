@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from worker.errors import Fatal
 from worker.models.classifier import OutOfMemory, PixelBatch, ScoreBatch, warm_up
-from worker.models.settings import BatchSettings, ModelSettings
 from worker.models.cpus import available_cpus
+from worker.models.settings import BatchSettings, ModelSettings
 from worker.testing import FreeClassifier
 
 _LIGHT = "settings classifier batch runner inference provenance demo cpus thread"
