@@ -12,6 +12,7 @@ from io import BytesIO
 from typing import Any
 
 from PIL import AvifImagePlugin, Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from worker.errors import Reason, Rejected
 from worker.recipe import InputRecipe
@@ -86,7 +87,8 @@ def decode(data: bytes, recipe: InputRecipe, limits: DecodeLimits, expected_sha2
 def _decode(data: bytes, recipe: InputRecipe, limits: DecodeLimits, sha256: str) -> Decoded:
     with _open(data, limits) as image:
         width, height = image.size
-        kind = (image.format or "").lower()
+        # A JPEG with a second picture in it (MPO, from phones and stereo cameras) is a JPEG to all who look at it.
+        kind = "jpeg" if isinstance(image, JpegImageFile) else (image.format or "").lower()
         _refuse_huge(width, height, limits)
         if limits.draft and kind == "jpeg":
             _draft(image, recipe)

@@ -99,7 +99,10 @@ def pack_refused(slot: int, rejected: Rejected) -> bytes:
 
 
 def unpack_answer(message: bytes) -> Done | Refused:
-    """Read an answer. Raises ValueError, KeyError or struct.error where it is none: its sender is not to be trusted any more."""
+    """Read an answer.
+
+    Raises ValueError, KeyError or struct.error where it is none: its sender is not to be trusted any more.
+    """
     slot, done, digest, width, height = _ANSWER.unpack_from(message)
     text = message[_ANSWER.size :].decode()
     if done:
