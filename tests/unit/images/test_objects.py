@@ -33,7 +33,9 @@ def test_base64_may_itself_be_percent_encoded() -> None:
     assert read_data_uri("data:;base64,AA%3D%3D", 1) == b"\0"
 
 
-@pytest.mark.parametrize("uri", ["data:", "data:image/png;base64", "data:;base64,@@@@", "data:;base64,A", "data:;base64,é"])
+@pytest.mark.parametrize(
+    "uri", ["data:", "data:image/png;base64", "data:;base64,@@@@", "data:;base64,A", "data:;base64,é"]
+)
 def test_malformed_data_is_an_invalid_address(uri: str) -> None:
     with pytest.raises(Rejected) as caught:
         read_data_uri(uri, 100)
@@ -68,7 +70,8 @@ def test_a_link_is_judged_by_where_it_leads(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/../secret", "/x/../../secret", "/%2e%2e/secret", "/%2E./secret", "/..%2fsecret", "/..%5csecret", "/a%00b"]
+    "path",
+    ["/../secret", "/x/../../secret", "/%2e%2e/secret", "/%2E./secret", "/..%2fsecret", "/..%5csecret", "/a%00b"],
 )
 def test_paths_that_go_upwards_in_any_spelling_are_forbidden(tmp_path: Path, path: str) -> None:
     (tmp_path / "root").mkdir()
