@@ -14,7 +14,7 @@ from worker.images.settings import ImagesSettings
 from worker.observe.metrics import Metrics
 from worker.records import ImageReference
 
-SPELLINGS = """
+SPELLINGS_TABLE = """
 127.0.0.1 127.0.0.1. 127.1 127.0.1 127.00.00.01 0177.0.0.1 0177.1 017700000001 0x7f.0.0.1 0x7f.1 0x7F000001 2130706433
 0x7f.0.0.0x1 127.0.0.01 0 0.0.0.0 0x0 127.127.127.127 127.0.0.1%2e 127%2e0%2e0%2e1 %31%32%37.0.0.1
 localhost LOCALHOST localhost. LocalHost. ip6-localhost
@@ -22,7 +22,7 @@ localhost LOCALHOST localhost. LocalHost. ip6-localhost
 [::1] [0:0:0:0:0:0:0:1] [::] [::ffff:127.0.0.1] [::ffff:7f00:1] [::127.0.0.1] [0:0:0:0:0:ffff:127.0.0.1] [::1%25lo]
 [64:ff9b::127.0.0.1] [2002:7f00:1::] [::FFFF:7F00:0001] [fe80::1%25lo] [::ffff:0:127.0.0.1]
 user@127.0.0.1 user:pass@127.0.0.1 1.1.1.1@127.0.0.1 1.1.1.1&@127.0.0.1 127.0.0.1#@1.1.1.1 127.0.0.1?@1.1.1.1
-""".split()
+"""
 
 
 @dataclass
@@ -47,7 +47,7 @@ async def listener() -> AsyncIterator[Listener]:
         yield found
 
 
-@pytest.mark.parametrize("host", SPELLINGS)
+@pytest.mark.parametrize("host", SPELLINGS_TABLE.split())
 async def test_no_spelling_of_loopback_is_connected_to(listener: Listener, host: str) -> None:
     fetcher = Fetcher(ImagesSettings(ports=(listener.port,), retries=0, connect_timeout_s=1), Metrics())
     await fetcher.start()

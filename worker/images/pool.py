@@ -31,6 +31,7 @@ class DecodePool:
         _check(recipe)
         self._shape = (recipe.height, recipe.width, 3)
         self._count = settings.processes
+        self._max_bytes = settings.max_bytes
         self._limit_s = settings.decode_timeout_s
         self._metrics = metrics
         limits = DecodeLimits(settings.formats, settings.max_pixels, settings.draft)
@@ -72,11 +73,13 @@ class DecodePool:
     async def decode(self, encoded: EncodedImage) -> Pixels:
         """The image at the model's input size.
 
-        Waits for a free slot. Raises Rejected (a reason of the decode stage, or DIGEST_MISMATCH), or Fatal where
-        processes can no longer be started.
+        Waits for a free slot. Raises Rejected (a reason of the decode stage, DIGEST_MISMATCH or TOO_LARGE), or Fatal
+        where processes can no longer be started.
         """
         if self._fatal is not None:
             raise self._fatal
+        if len(encoded.data) > self._max_bytes:
+            raise Rejected(Reason.TOO_LARGE, f"the image has more than {self._max_bytes} bytes")
         work = Work(encoded, self._loop.create_future())
         self._queue.append(work)
         self._dispatch()
@@ -170,7 +173,7 @@ class DecodePool:
         return Rejected(Reason.DECODER_CRASHED, f"{_CRASHES} decode processes died of this image")
 
     def _give_up(self, fatal: Fatal) -> None:
-        self._fatal = fatal
+        self._fatal = self._fatal or fatal
         works = [work for process in self._processes for _, work in process.given] + list(self._queue)
         self._queue.clear()
         for process in self._processes:
