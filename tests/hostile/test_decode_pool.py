@@ -20,15 +20,15 @@ from worker.errors import ConfigurationError, Fatal, Reason, Rejected
 from worker.images.pool import DecodePool
 from worker.images.settings import ImagesSettings
 from worker.observe.metrics import Metrics
-from worker.records import EncodedImage, Pixels
 from worker.recipe import InputRecipe
+from worker.records import EncodedImage, Pixels
 
 NewPool = Callable[..., Awaitable[DecodePool]]
 
 
 async def until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
-        while not true():
+        while not true():  # noqa: ASYNC110 - a process of its own sets no event here
             await asyncio.sleep(0.005)
 
 
@@ -43,7 +43,7 @@ def busy() -> psutil.Process | None:
 
 async def kill_at_work() -> None:
     async with asyncio.timeout(20):
-        while (process := busy()) is None:
+        while (process := busy()) is None:  # noqa: ASYNC110 - as above
             await asyncio.sleep(0.005)
     process.kill()
     await until(lambda: process not in decoders())
@@ -80,6 +80,13 @@ async def test_a_refusal_carries_reason_and_digest(pool: NewPool, good_image: by
         await started.decode(EncodedImage(good_image, "0" * 64))
     assert caught.value.reason is Reason.DIGEST_MISMATCH
     assert caught.value.sha256 == (await started.decode(EncodedImage(good_image, caught.value.sha256))).sha256
+
+
+@pytest.mark.parametrize("stated", ["no hex", "é" * 64, "ab", "0" * 100_000])
+async def test_a_digest_that_is_none_matches_nothing(pool: NewPool, good_image: bytes, stated: str) -> None:
+    with pytest.raises(Rejected) as caught:
+        await (await pool()).decode(EncodedImage(good_image, stated))
+    assert caught.value.reason is Reason.DIGEST_MISMATCH
 
 
 async def test_an_image_that_takes_too_long_is_killed_and_its_neighbours_are_not(

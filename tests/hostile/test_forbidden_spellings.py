@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -68,4 +69,25 @@ async def test_a_name_that_leads_to_loopback_is_refused_by_its_address(listener:
         await fetcher.fetch(ImageReference(address=f"http://localhost:{listener.port}/"))
     await fetcher.close()
     assert (caught.value.reason, caught.value.detail) == (Reason.FORBIDDEN_ADDRESS, "refused by rule loopback")
+    assert listener.calls == []
+
+
+async def test_a_name_with_several_addresses_is_refused_when_each_of_them_is(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def answer(host: str, port: int, **_: object) -> list[tuple[object, ...]]:
+        kind = (socket.SOCK_STREAM, socket.IPPROTO_TCP, "")
+        return [
+            (socket.AF_INET, *kind, ("127.0.0.1", port)),
+            (socket.AF_INET6, *kind, ("::1", port, 0, 0)),
+            (socket.AF_INET, *kind, ("10.0.0.1", port)),
+        ]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", answer)
+    fetcher = Fetcher(ImagesSettings(ports=(listener.port,)), Metrics())
+    await fetcher.start()
+    with pytest.raises(Rejected) as caught:
+        await fetcher.fetch(ImageReference(address=f"http://images.example:{listener.port}/"))
+    await fetcher.close()
+    assert caught.value.reason is Reason.FORBIDDEN_ADDRESS
     assert listener.calls == []

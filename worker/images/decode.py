@@ -71,8 +71,8 @@ def decode(data: bytes, recipe: InputRecipe, limits: DecodeLimits, expected_sha2
     """
     sha256 = hashlib.sha256(data).hexdigest()
     try:
-        if expected_sha256 is not None and sha256 != expected_sha256:
-            raise Rejected(Reason.DIGEST_MISMATCH, f"the event states {expected_sha256}")
+        if expected_sha256 is not None and sha256 != expected_sha256.lower():
+            raise Rejected(Reason.DIGEST_MISMATCH, "the image is not the one whose digest the event states")
         return _decode(data, recipe, limits, sha256)
     except Rejected as rejected:
         raise Rejected(rejected.reason, rejected.detail, sha256=sha256) from None

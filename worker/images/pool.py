@@ -17,6 +17,8 @@ from worker.recipe import InputRecipe
 from worker.records import EncodedImage, Pixels
 
 _START_LIMIT_S = 20.0
+_FORK_SERVER_BYTES = 64 * 1024 * 1024
+"""Ample: it holds Pillow and reads nothing hostile."""
 _FAILED_STARTS = 5
 """Processes that die one after the other before they stand, until the pool gives up."""
 _CRASHES = 2
@@ -48,7 +50,7 @@ class DecodePool:
 
     def memory_bytes(self) -> int:
         """What all decode processes and the memory shared with them can take at most, as the settings have it."""
-        return self._count * (self._layout.total_bytes + self._memory_bytes)
+        return _FORK_SERVER_BYTES + self._count * (self._layout.total_bytes + self._memory_bytes)
 
     async def start(self) -> None:
         """Start the processes and wait until they stand. Raises Fatal where they do not."""
@@ -107,6 +109,8 @@ class DecodePool:
         """A process said something, or ended."""
         try:
             message = process.connection.recv(wire.MESSAGE_BYTES)
+        except BlockingIOError:
+            return
         except OSError:
             message = b""
         if not message:

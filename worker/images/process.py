@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from worker.images.forkserver import Orders
 
 _BOOT = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from worker.images.forkserver import serve;"
-    " serve(int(sys.argv[2]), sys.argv[3])"
+    "import sys; sys.argv[1] in sys.path or sys.path.insert(0, sys.argv[1]);"
+    " from worker.images.forkserver import serve; serve(int(sys.argv[2]), sys.argv[3])"
 )
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
 """All that a fork server is given: enough to find libraries, and no credential."""

@@ -295,13 +295,21 @@ async def test_when_no_host_can_be_reached_no_record_is_to_blame(
     serve: Serve, dead_host: Any, fetcher: NewFetcher
 ) -> None:
     alive = await serve(image)
-    agent = await fetcher(dead_host, alive, retries=0, outage_hosts=3)
+    agent = await fetcher(dead_host, alive, retries=0, outage_hosts=3, total_timeout_s=60)
     for last in (1, 2):
         assert (await refusal(agent, dead_host.url(host=f"127.0.0.{last}"))).reason is Reason.CONNECTION_FAILED
     with pytest.raises(Transient):
         await agent.fetch(ImageReference(address=dead_host.url(host="127.0.0.3")))
     await agent.fetch(ImageReference(address=alive.url()))
     assert (await refusal(agent, dead_host.url(host="127.0.0.4"))).reason is Reason.CONNECTION_FAILED
+
+
+async def test_strangers_cannot_make_an_outage_of_dead_hosts(serve: Serve, dead_host: Any, fetcher: NewFetcher) -> None:
+    alive = await serve(image)
+    agent = await fetcher(dead_host, alive, retries=0, outage_hosts=3)
+    await agent.fetch(ImageReference(address=alive.url()))
+    for last in range(1, 10):
+        assert (await refusal(agent, dead_host.url(host=f"127.0.0.{last}"))).reason is Reason.CONNECTION_FAILED
 
 
 async def test_a_host_that_speaks_no_tls_fails_the_handshake(serve: Serve, fetcher: NewFetcher) -> None:
