@@ -90,7 +90,7 @@ class Http:
 
     def _check(self, address: URL) -> None:
         if address.raw_user is not None or address.raw_password is not None:
-            raise Rejected(Reason.FORBIDDEN_ADDRESS, "rule userinfo: the address carries credentials")
+            raise forbidden("userinfo")
         rule = self._guard.refuse_url(address.scheme, address.raw_host or "", address.port)
         if rule is not None:
             raise forbidden(rule)
@@ -108,7 +108,7 @@ class Http:
                 check_status(response)
                 return await self._image(response, deadline, expected_sha256)
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
-            if refusals:
+            if refusals and isinstance(error, aiohttp.ClientConnectorError):
                 raise forbidden(refusals[0]) from None
             raise verdict(error, address.raw_host or "") from None
 
@@ -125,7 +125,7 @@ class Http:
             with deadline.paused():
                 await self._budget.take(share)
         try:
-            data = await _body(response, limit)
+            data = await _body(response, share)
         except BaseException:
             self._budget.give_back(share)
             raise
@@ -142,9 +142,7 @@ class Http:
 
 
 async def _body(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """The whole body. With a declared length aiohttp reads exactly that; else the bytes are counted as they come."""
-    if response.content_length is not None:
-        return await response.read()
+    """The whole body, counted as it comes: never more than the limit, and never a part of what was declared."""
     chunks = []
     size = 0
     async for chunk in response.content.iter_any():

@@ -181,6 +181,17 @@ async def test_an_endless_body_ends_at_the_limit(talk: Talking, fetcher: NewFetc
     assert (await refusal(await fetcher(host, max_bytes=1_000_000), host.url())).reason is Reason.TOO_LARGE
 
 
+async def test_a_body_longer_than_declared_never_counts_as_an_image(talk: Talking, fetcher: NewFetcher) -> None:
+    async def twofold(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+        )
+
+    host = await talk(twofold)
+    rejected = await refusal(await fetcher(host), host.url())
+    assert rejected.reason in (Reason.INVALID_RESPONSE, Reason.TOO_LARGE)
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
