@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sys
 from collections.abc import Awaitable, Callable
@@ -184,6 +185,20 @@ async def test_processes_that_cannot_start_are_fatal(monkeypatch: pytest.MonkeyP
         await broken.start()
     with pytest.raises(Fatal):
         await broken.decode(EncodedImage(b""))
+
+
+async def test_a_worker_out_of_descriptors_stops_instead_of_hanging(
+    pool: NewPool, good_image: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    started = await pool()
+    monkeypatch.setattr(os, "memfd_create", refuse)
+    decoders()[0].kill()
+    await until(lambda: decoders() == [])
+    with pytest.raises(Fatal, match="Too many open files"):
+        await started.decode(EncodedImage(good_image))
 
 
 async def test_closing_ends_those_who_wait(pool: NewPool, scan_bomb: bytes) -> None:

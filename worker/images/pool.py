@@ -58,6 +58,7 @@ class DecodePool:
         for _ in range(self._count):
             self._spawn()
         self._watch = self._loop.create_task(self._kill_overdue())
+        self._watch.add_done_callback(self._unwatched)
         await self._standing.wait()
         if self._fatal is not None:
             await self.close()
@@ -88,7 +89,13 @@ class DecodePool:
         return await work.pixels
 
     def _spawn(self) -> None:
-        process = DecodeProcess(self._server, self._layout, self._loop.time())
+        if self._fatal is not None:
+            return
+        try:
+            process = DecodeProcess(self._server, self._layout, self._loop.time())
+        except OSError as error:
+            self._give_up(Fatal(f"no decode process can be started: {error}"))
+            return
         self._processes.append(process)
         self._loop.add_reader(process.connection, self._hear, process)
 
@@ -188,6 +195,10 @@ class DecodePool:
             if not work.pixels.done():
                 work.pixels.set_exception(fatal)
         self._standing.set()
+
+    def _unwatched(self, watch: asyncio.Task[None]) -> None:
+        if not watch.cancelled() and watch.exception() is not None:
+            self._give_up(Fatal(f"nobody watches the decode processes any more: {watch.exception()!r}"))
 
     async def _kill_overdue(self) -> None:
         """Kill whoever works on one image, or on standing up, for longer than allowed. No timer an image."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import ssl
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -327,6 +330,32 @@ async def test_a_host_that_speaks_no_tls_fails_the_handshake(serve: Serve, fetch
     host = await serve(image)
     rejected = await refusal(await fetcher(host), f"https://127.0.0.1:{host.port}/")
     assert rejected.reason is Reason.TLS_FAILED
+
+
+async def test_a_certificate_nobody_vouches_for_is_not_accepted(tmp_path: Path, fetcher: NewFetcher) -> None:
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=self_signed(tmp_path))
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        agent = await fetcher(ports=(port,))
+        assert (await refusal(agent, f"https://127.0.0.1:{port}/")).reason is Reason.TLS_FAILED
+
+
+def self_signed(folder: Path) -> ssl.SSLContext:
+    """A certificate for 127.0.0.1 in its own name."""
+    x509 = pytest.importorskip("cryptography.x509")
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    today = datetime.now(UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, today - timedelta(1), today + timedelta(1))
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "both.pem").write_bytes(private + made.sign(key, hashes.SHA256()).public_bytes(pem))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "both.pem")
+    return context
 
 
 def test_a_budget_below_one_image_is_a_wrong_configuration() -> None:
