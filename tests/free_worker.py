@@ -6,6 +6,7 @@ import asyncio
 import sys
 
 from worker.app import Worker
+from worker.cli.main import leave
 from worker.cli.run import run_until_signalled
 from worker.errors import Fatal
 from worker.observe.logs import set_up
@@ -18,4 +19,6 @@ if __name__ == "__main__":
     try:
         asyncio.run(run_until_signalled(Worker(settings, FreeClassifier())))
     except Fatal as error:
-        sys.exit(f"free_worker: {error}")
+        sys.stderr.write(f"free_worker: {error}\n")
+        leave(error.exit_code)
+    leave(0)

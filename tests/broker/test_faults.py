@@ -76,7 +76,9 @@ class Member:
             self.tickets.put(ticket)
 
     def finish(self, ticket: Ticket, text: str) -> None:
-        record = OutgoingRecord(self.topics.results, None, text.encode(), ())
+        where = ticket.record.coordinates
+        value = json.dumps({"by": text, "source": {"partition": where.partition, "offset": where.offset}})
+        record = OutgoingRecord(self.topics.results, None, value.encode(), ())
         self.thread.finish(ticket, Outcome("classification", record, "allow"))
 
     def __enter__(self) -> Member:
@@ -114,7 +116,7 @@ def test_the_late_result_of_a_former_owner_moves_no_offset_and_is_not_published(
             wait_for(lambda: void(former) == 2, "the late results are void")
             wait_for(lambda: broker.committed(topics) == {0: 2, 1: 2}, "the kept partition is committed")
             seen = broker.read([topics.results], 4)
-    assert Counter(message.value() for message in seen) == {b"owner": 2, b"former": 2}
+    assert Counter(json.loads(message.value() or b"")["by"] for message in seen) == {"owner": 2, "former": 2}
 
 
 def void(member: Member) -> float | None:

@@ -29,7 +29,7 @@ NewPool = Callable[..., Awaitable[DecodePool]]
 
 async def until(true: Callable[[], bool]) -> None:
     async with asyncio.timeout(20):
-        while not true():  # noqa: ASYNC110 - a process of its own sets no event here
+        while not true():
             await asyncio.sleep(0.005)
 
 
@@ -44,7 +44,7 @@ def busy() -> psutil.Process | None:
 
 async def kill_at_work() -> None:
     async with asyncio.timeout(20):
-        while (process := busy()) is None:  # noqa: ASYNC110 - as above
+        while (process := busy()) is None:
             await asyncio.sleep(0.005)
     process.kill()
     await until(lambda: process not in decoders())

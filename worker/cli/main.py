@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -48,7 +49,14 @@ def main() -> None:
     except Fatal as error:
         for line in str(error).splitlines():
             print(f"image-worker: {line}", file=sys.stderr)  # noqa: T201
-        sys.exit(error.exit_code)
+        leave(error.exit_code)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process. A client whose broker went away could keep the interpreter from ending on its own."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 from worker.cli import run as _run  # noqa: E402,F401 - each command group registers itself with the app

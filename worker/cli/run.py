@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from worker.cli.common import settings_of
-from worker.cli.main import app
+from worker.cli.main import app, leave
 
 if TYPE_CHECKING:
     from worker.app import Worker
@@ -25,6 +25,7 @@ def run(context: typer.Context) -> None:
     settings = settings_of(context)
     set_up(settings.observe)
     asyncio.run(run_until_signalled(Worker(settings)))
+    leave(0)
 
 
 async def run_until_signalled(worker: Worker) -> None:

@@ -23,6 +23,9 @@ from worker.records import OutgoingRecord
 
 log = structlog.get_logger(__name__)
 
+_LEAST_COMMIT_S = 0.05
+"""A commit is given this long at least, when publishing took the time of a settlement's step."""
+
 _HINTS = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "ask for WRITE on the topic",
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: "ask for IDEMPOTENT_WRITE on the cluster",
@@ -36,7 +39,7 @@ _HINTS = {
 class Commits(Protocol):
     """What a sink needs of the source."""
 
-    def commit(self, positions: Mapping[Partition, Position]) -> bool: ...
+    def commit(self, positions: Mapping[Partition, Position], timeout_s: float) -> bool: ...
 
 
 Positions = Callable[[Settlement], Mapping[Partition, Position]]
@@ -74,7 +77,10 @@ class AtLeastOnceSink:
             self._settlement = settlement
             for ticket in settlement.tickets:
                 self._produce(ticket)
-        return self._published(time.monotonic() + timeout_s) and source.commit(positions(settlement))
+        deadline_s = time.monotonic() + timeout_s
+        if not self._published(deadline_s):
+            return False
+        return source.commit(positions(settlement), max(_LEAST_COMMIT_S, deadline_s - time.monotonic()))
 
     def close(self) -> None:
         self._producer.purge()

@@ -10,6 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from worker.errors import Fatal
 from worker.kafka.clients import ClientErrors, open_client
+from worker.kafka.committer import Committer
 from worker.kafka.ledger import Partition, Position
 from worker.kafka.properties import consumer_properties
 from worker.kafka.settings import KafkaSettings
@@ -19,6 +20,12 @@ log = structlog.get_logger(__name__)
 
 _SESSION_TIMEOUT_MS = 45_000
 """The default of librdkafka's session.timeout.ms, and of the broker's for `group.protocol=consumer`."""
+
+_LAST_COMMIT_S = 5.0
+"""How long leaving waits for a commit under way."""
+
+_unanswered: list[Consumer] = []
+"""Clients with a commit that was never answered: kept, since freeing one of them would wait for it."""
 
 # A commit refused with one of these is tried again after a poll, in which the rebalance behind it takes place.
 _COMMIT_AGAIN = {
@@ -69,6 +76,7 @@ class Source:
         self.patience_s = float(properties.get("session.timeout.ms", _SESSION_TIMEOUT_MS)) / 1000
         """How long the group waits for a member that stands still, before it gives its partitions to others."""
         self._consumer = open_client(Consumer, properties, ClientErrors("consumer"))
+        self._committer = Committer(self._commit)
 
     def subscribe(self) -> None:
         self._consumer.subscribe(
@@ -90,17 +98,12 @@ class Source:
         log.warning("kafka.poll_error", error=error.str(), code=error.name())
         return None
 
-    def commit(self, positions: Mapping[Partition, Position]) -> bool:
-        """Commit synchronously. False where it must be tried again after a poll; Fatal where it never will pass."""
-        if not positions:
-            return True
-        try:
-            results = self._consumer.commit(offsets=list(_offsets(positions)), asynchronous=False)
-        except KafkaException as error:
-            return self._refused(error.args[0])
-        # The call raises only the overall error: each partition has one of its own.
-        passed = [self._refused(result.error) for result in results or () if result.error is not None]
-        return all(passed)
+    def commit(self, positions: Mapping[Partition, Position], timeout_s: float) -> bool:
+        """Commit, and wait for the answer. False where it must be gone on with after a poll; Fatal where it never will.
+
+        Called again after False, it waits for the same answer, if there was none yet.
+        """
+        return not positions or self._committer.commit(positions, timeout_s)
 
     def pause(self) -> None:
         """Stop fetching; polls go on. Throws the prefetch away, so it is for sustained pressure only."""
@@ -140,6 +143,11 @@ class Source:
 
     def close(self) -> None:
         """Leave the group. Runs the revoke callback for what is still assigned."""
+        if not self._committer.close(_LAST_COMMIT_S):
+            # Closing would pull the client from under the commit. The group notices by its session that we are gone.
+            log.error("kafka.commit_unanswered", next="leave without saying good-bye")
+            _unanswered.append(self._consumer)
+            return
         self._consumer.close()
         self._raise_failure()
 
@@ -149,8 +157,8 @@ class Source:
         def act() -> None:
             self._listener.assigned(_plain(partitions))
             consumer.incremental_assign(partitions)
-            if self._paused:
-                consumer.pause(partitions)
+            # librdkafka remembers a pause of an earlier assignment (seen in 2.16.1): say what holds now, either way.
+            (consumer.pause if self._paused else consumer.resume)(partitions)
 
         self._guarded(act)
 
@@ -180,6 +188,16 @@ class Source:
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
+
+    def _commit(self, positions: Mapping[Partition, Position]) -> bool:
+        """On the committer's thread."""
+        try:
+            results = self._consumer.commit(offsets=list(_offsets(positions)), asynchronous=False)
+        except KafkaException as error:
+            return self._refused(error.args[0])
+        # The call raises only the overall error: each partition has one of its own.
+        passed = [self._refused(result.error) for result in results or () if result.error is not None]
+        return all(passed)
 
     def _refused(self, error: KafkaError) -> bool:
         if error.code() not in _COMMIT_AGAIN and not error.retriable():

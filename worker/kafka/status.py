@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import structlog
 from confluent_kafka import KafkaException
 
-from worker.kafka.ledger import Ledger, Partition, Position, Settlement, Ticket
+from worker.kafka.ledger import Ledger, Partition, Position, Ticket
 from worker.kafka.source import Source
 from worker.observe.metrics import Metrics
 
@@ -58,23 +58,22 @@ class Reporter:
     _reported_s: float = 0.0
     _committed: dict[Partition, int] = field(default_factory=dict)
 
-    def settling(
-        self, settlement: Settlement, done: bool, took_s: float, positions: Mapping[Partition, Position]
-    ) -> None:
-        """Note how a settlement went."""
-        self.metrics.commits.labels("done" if done else "again").inc()
-        if not done:
-            if not self.broker_away:
-                log.warning("kafka.settle_waits", outcomes=len(settlement.tickets), next="try until the broker answers")
-            self.broker_away = True
-            return
+    def settled(self, tickets: Sequence[Ticket], positions: Mapping[Partition, Position], took_s: float) -> None:
+        """Note a settlement that is done: the tickets that left the ledger, and the offsets committed for them."""
         self.broker_away = False
+        self.metrics.commits.labels("done").inc()
         self.metrics.settle_seconds.observe(took_s)
         self._committed.update({partition: position.offset for partition, position in positions.items()})
-        for ticket in settlement.tickets:
+        for ticket in tickets:
             self._count(ticket)
-        count, ms = len(settlement.tickets), round(took_s * 1000, 1)
-        log.info("settled", outcomes=count, ms=ms, in_flight=self.ledger.in_flight - count)
+        log.info("settled", outcomes=len(tickets), ms=round(took_s * 1000, 1), in_flight=self.ledger.in_flight)
+
+    def settle_waits(self, outcomes: int) -> None:
+        """Note a settlement that could not be done in its time, and is tried again."""
+        self.metrics.commits.labels("again").inc()
+        if not self.broker_away:
+            log.warning("kafka.settle_waits", outcomes=outcomes, next="try until the broker answers")
+        self.broker_away = True
 
     def forget(self, partitions: Sequence[Partition]) -> None:
         """Take partitions that were given up out of the metrics."""

@@ -184,10 +184,13 @@ class KafkaThread:
         started_s = time.monotonic()
         done = self._sink.settle(settlement, self._positions, self._source, timeout_s)
         self._settled_s = time.monotonic()
-        took_s = self._settled_s - started_s
-        self.reporter.settling(settlement, done, took_s, self._ledger.positions(settlement))
         if done:
-            self._ledger.settled(settlement)
+            positions = self._ledger.positions(settlement)
+            left = self._ledger.settled(settlement)
+            self._metrics.void.inc(len(settlement.tickets) - len(left))
+            self.reporter.settled(left, positions, self._settled_s - started_s)
+        else:
+            self.reporter.settle_waits(len(settlement.tickets))
 
     def _drain(self, partitions: Sequence[Partition]) -> None:
         """Settle what is in flight of these partitions, as far as it goes by the deadline."""
