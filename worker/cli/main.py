@@ -51,4 +51,9 @@ def main() -> None:
         sys.exit(error.exit_code)
 
 
-from worker.cli import run as _run  # noqa: E402,F401 - each command group registers itself with the app
+# Each command group registers itself with the app, in the order of `--help`.
+from worker.cli import run as _run  # noqa: E402,F401,I001
+from worker.cli import classify as _classify  # noqa: E402,F401
+from worker.cli import produce as _produce  # noqa: E402,F401
+from worker.cli import watch as _watch  # noqa: E402,F401
+from worker.cli import config as _config  # noqa: E402,F401
