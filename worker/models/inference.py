@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import queue
-import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -15,8 +13,9 @@ import numpy as np
 from worker.errors import Fatal, Rejected
 from worker.models.batch import Flush, FlushRule, Gathering
 from worker.models.classifier import Classifier, PixelBatch
-from worker.models.runner import Run, Runner
+from worker.models.runner import Run, Runner, Scores
 from worker.models.settings import BatchSettings
+from worker.models.thread import InferenceThread
 from worker.observe.metrics import Metrics
 from worker.records import Pixels, Prediction
 
@@ -66,7 +65,7 @@ class Expectation:
 class Batcher:
     """Gathers images into batches and gives each caller its own image's scores.
 
-    All state but the runner belongs to the event loop's thread. The pixels are copied into the batch's buffer when
+    All state here belongs to the event loop's thread. The pixels are copied into the batch's buffer when
     they join, so that a batch is whole the moment it leaves and the model never waits for it to be put together.
     There are `queue_depth + 2` buffers: one gathers, one computes, the others stand ready between the two. Callers
     that find all of them full wait, in their order.
@@ -77,13 +76,12 @@ class Batcher:
         self._metrics = metrics
         self._shape = (settings.max_size, classifier.recipe.height, classifier.recipe.width, _CHANNELS)
         self._buffers = settings.queue_depth + 2
-        self._runner = Runner(classifier, settings.max_size)
+        self._thread = InferenceThread(Runner(classifier, settings.max_size), self._done, self._died)
         self._expectation = Expectation(self)
         self._free = [np.empty(self._shape, np.uint8) for _ in range(self._buffers)]
         self._gathering = _Batch(self._free.pop())
         self._door: deque[_Image] = deque()
         self._computing: deque[_Batch] = deque()
-        self._to_model: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
         self._looking = False
         self._timer: asyncio.TimerHandle | None = None
         self._due_s: float | None = None
@@ -93,8 +91,7 @@ class Batcher:
     def start(self) -> None:
         """Starts the inference thread. Called once, in the running event loop."""
         self._loop = asyncio.get_running_loop()
-        self._ended: asyncio.Future[None] = self._loop.create_future()
-        threading.Thread(target=self._infer, name="inference", daemon=True).start()
+        self._thread.start()
 
     def expected(self) -> Expectation:
         """`with batcher.expected():` round an event's way to `classify`, so that a batch may wait for it.
@@ -122,7 +119,7 @@ class Batcher:
         """Runs what has joined, then ends the thread. Returns at once where the thread has died."""
         self._draining = True
         self.look_again()
-        await self._ended
+        await self._thread.over()
 
     def memory_bytes(self) -> int:
         """A bound on what batches hold: all buffers, and one of them as float32 on the device with a copy of it.
@@ -154,7 +151,7 @@ class Batcher:
             self._let_in()
         self._set_timer()
         if self._draining and not (self._computing or self._gathering.images or self._door):
-            self._to_model.put(None)
+            self._thread.end()
 
     def _let_in(self) -> None:
         batch = self._gathering
@@ -177,7 +174,7 @@ class Batcher:
         batch, self._gathering = self._gathering, _Batch(self._free.pop())
         batch.flush = reason
         self._computing.append(batch)
-        self._to_model.put(batch)
+        self._thread.submit(batch.buffer[: len(batch.images)])
 
     def _set_timer(self) -> None:
         """For the age of the batch. Where no buffer is free, the end of a batch looks again."""
@@ -194,29 +191,17 @@ class Batcher:
         self._due_s = None
         self._look()
 
-    def _infer(self) -> None:
-        """The inference thread."""
-        death: BaseException | None = None
-        try:
-            while (batch := self._to_model.get()) is not None:
-                run = self._runner.run(batch.buffer[: len(batch.images)])
-                self._loop.call_soon_threadsafe(self._finish, batch, run)
-        except BaseException as error:  # noqa: BLE001  (told to every caller by _end)
-            death = error
-        self._loop.call_soon_threadsafe(self._end, death)
-
-    def _finish(self, batch: _Batch, run: Run) -> None:
-        self._computing.popleft()
+    def _done(self, run: Run) -> None:
+        batch = self._computing.popleft()
         self._free.append(batch.buffer)
         self._count(batch, run)
         for image, result in zip(batch.images, run.results, strict=True):
             if image.answer.done():
-                continue
+                continue  # its caller was cancelled
             if isinstance(result, Rejected):
                 image.answer.set_exception(result)
             else:
-                wait_s = run.started_s - image.joined_s
-                image.answer.set_result(Prediction(result, len(batch.images), batch.flush.value, wait_s, run.compute_s))
+                image.answer.set_result(_prediction(batch, run, image, result))
         self.look_again()
 
     def _count(self, batch: _Batch, run: Run) -> None:
@@ -225,13 +210,19 @@ class Batcher:
         self._metrics.batch_splits.inc(run.splits)
         self._metrics.model_seconds.observe(run.compute_s)
 
-    def _end(self, death: BaseException | None) -> None:
-        """The thread has ended: by `close`, or with an error that every caller gets."""
-        if death is not None:
-            self._death = str(death) if isinstance(death, Fatal) else f"the inference thread died: {death!r}"
-            waiting = [*(image for batch in self._computing for image in batch.images), *self._gathering.images]
-            for image in [*waiting, *self._door]:
-                if not image.answer.done():
-                    image.answer.set_exception(Fatal(self._death))
-        if not self._ended.done():
-            self._ended.set_result(None)
+    def _died(self, why: str) -> None:
+        self._death = why
+        in_batches = [image for batch in (*self._computing, self._gathering) for image in batch.images]
+        for image in (*in_batches, *self._door):
+            if not image.answer.done():
+                image.answer.set_exception(Fatal(why))
+
+
+def _prediction(batch: _Batch, run: Run, image: _Image, scores: Scores) -> Prediction:
+    return Prediction(
+        scores=scores,
+        batch_size=len(batch.images),
+        flush_reason=batch.flush.value,
+        wait_s=run.started_s - image.joined_s,
+        compute_s=run.compute_s,
+    )

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from worker.errors import ConfigurationError
+from worker.models.lines import first_line
 from worker.recipe import InputRecipe
 
 Floats = npt.NDArray[np.float64]
@@ -34,7 +35,7 @@ def read(directory: Path) -> InputRecipe:
         recipe = recipe_of(processor)
         difference = _difference(processor, recipe)
     except Exception as error:
-        raise _refused(directory, processor, f"it cannot be read: {error}") from error
+        raise _refused(directory, processor, f"it cannot be read: {first_line(error)}") from error
     if difference > _TOLERANCE:
         raise _refused(directory, processor, f"it does more than that: its numbers differ by {difference:.2g}")
     return recipe
@@ -54,7 +55,7 @@ def _processor(directory: Path) -> Any:
     try:
         processor = auto.from_pretrained(directory, backend="pil", local_files_only=True, trust_remote_code=False)
     except Exception as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise ConfigurationError(f"model.source: no image processor can be read in {directory}: {reason}") from error
     if getattr(processor, "backend", None) != "pil":
         raise _refused(directory, processor, "it does not use Pillow")
@@ -73,8 +74,8 @@ def _geometry(processor: Any) -> dict[str, Any]:
     height, width = (size.height, size.width) if processor.do_resize else (None, None)
     edge = size.shortest_edge if processor.do_resize else None
     final = (crop.height, crop.width) if crop else (height, width)
-    if not (final[0] and final[1]):
-        raise ValueError(f"images come out in more than one size (size {dict(size)}, no centre crop)")
+    if size.longest_edge or not (final[0] and final[1]):
+        raise ValueError(f"its images come out in more than one size ({size})")
     return _sizes(final, (height, width), edge, crop is not None)
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from worker.errors import ConfigurationError, Fatal
+from worker.models.lines import first_line
 from worker.models.settings import DEMO
 from worker.recipe import InputRecipe
 
@@ -85,8 +86,8 @@ def _snapshot(name: str, revision: str) -> Path:
         return Path(snapshot_download(name, revision=revision, allow_patterns=_WANTED, ignore_patterns=_BELOW))
     except Exception as error:
         raise Fatal(
-            f"model {name}@{revision} cannot be fetched ({_line(error)}): check the name, the revision and HF_ENDPOINT,"
-            " or give a directory in model.source"
+            f"model {name}@{revision} cannot be fetched ({first_line(error)}): check the name, the revision and"
+            " HF_ENDPOINT, or give a directory in model.source"
         ) from error
 
 
@@ -99,7 +100,7 @@ def _unpinned(source: str, hub: re.Match[str] | None) -> ConfigurationError:
     try:
         advice = f"write `{name}@{_resolved(name, wanted)}`, which is what {wanted!r} names now"
     except Exception as error:  # noqa: BLE001  (whatever the hub does, the answer is the same: pin it)
-        advice = f"write `{name}@` and the 40 hex digits of a revision (the hub did not say which: {_line(error)})"
+        advice = f"write `{name}@` and the 40 hex digits of a revision (the hub did not say which: {first_line(error)})"
     return ConfigurationError(
         f"model.source: {source!r} is no directory here, and as a model of the hub it is not pinned: {advice}"
     )
@@ -109,7 +110,3 @@ def _resolved(name: str, revision: str) -> str:
     from huggingface_hub import HfApi
 
     return str(HfApi().model_info(name, revision=revision, timeout=_HUB_TIMEOUT_S).sha)
-
-
-def _line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)

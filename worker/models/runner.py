@@ -12,8 +12,10 @@ from worker.errors import Fatal, Reason, Rejected
 from worker.models.batch import Bisection
 from worker.models.classifier import Classifier, OutOfMemory, PixelBatch, ScoreBatch
 
-Result = npt.NDArray[np.float32] | Rejected
-"""The (L,) scores of an image, or why it has none."""
+Scores = npt.NDArray[np.float32]
+"""(L,) float32: one image's score for each label."""
+Result = Scores | Rejected
+"""The scores of an image, or why it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,6 @@ def _checked(scores: ScoreBatch) -> list[Result]:
     return [row if np.isfinite(row).all() else _not_finite(row) for row in scores]
 
 
-def _not_finite(row: npt.NDArray[np.float32]) -> Rejected:
+def _not_finite(row: Scores) -> Rejected:
     count = int(np.count_nonzero(~np.isfinite(row)))
     return Rejected(Reason.INVALID_SCORES, f"{count} of {len(row)} scores are not finite numbers")

@@ -13,9 +13,10 @@ import torch
 from worker.errors import ConfigurationError, Fatal
 from worker.models import processor
 from worker.models.classifier import OutOfMemory, PixelBatch, ScoreBatch
+from worker.models.cpus import available_cpus
+from worker.models.lines import first_line
 from worker.models.provenance import ModelFiles, fingerprint, locate
 from worker.models.settings import Device, ModelSettings, Precision
-from worker.models.threads import available_cpus
 from worker.recipe import InputRecipe
 from worker.records import ModelIdentity
 
@@ -44,11 +45,13 @@ class TorchClassifier:
         try:
             return self._scores(batch)
         except torch.OutOfMemoryError as error:
-            reason = str(error).splitlines()[0]
+            reason = first_line(error)
         except RuntimeError as error:
             if self.device.type == "cpu":
                 raise
-            raise Fatal(f"the device {self.device} failed and has to be started anew: {error}") from error
+            raise Fatal(
+                f"the device {self.device} failed, and the worker has to be started anew: {first_line(error)}"
+            ) from error
         # The traceback held the batch's tensors until here: only now can their memory be given back.
         torch.cuda.empty_cache()
         raise OutOfMemory(f"{len(batch)} images did not fit the device: {reason}")
@@ -123,8 +126,7 @@ def _model(files: ModelFiles, dtype: torch.dtype) -> Any:
             output_loading_info=True,
         )
     except Exception as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise Fatal(f"model {files.name} cannot be loaded as an image classifier: {reason}") from error
+        raise Fatal(f"model {files.name} cannot be loaded as an image classifier: {first_line(error)}") from error
     for kind in ("missing_keys", "mismatched_keys", "unexpected_keys"):
         if report[kind]:
             _refuse(files.directory, files.name, kind, sorted(map(str, report[kind])))
