@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
@@ -40,12 +40,11 @@ def settings_of(context: typer.Context) -> Settings:
     return resolved(context).settings
 
 
-def quiet_logs(settings: ObserveSettings) -> None:
-    """Log warnings and worse only: the command's output is its own."""
+def quiet_logs(settings: ObserveSettings, level: Literal["warning", "error"] = "warning") -> None:
+    """Log this level and worse only: the command's output is its own."""
     from worker.observe.logs import set_up
 
-    quiet = settings.log_level in ("debug", "info")
-    set_up(settings.model_copy(update={"log_level": "warning"}) if quiet else settings)
+    set_up(settings.model_copy(update={"log_level": level}))
 
 
 def progress_bar() -> Progress:

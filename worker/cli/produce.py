@@ -50,7 +50,7 @@ def produce(
     from worker.produce import from_all, send
 
     settings = settings_of(context)
-    quiet_logs(settings.observe)
+    quiet_logs(settings.observe, "error")
     topic = topic or settings.kafka.topics.input
     maker = EventMaker(settings.events, (Encoding.IMAGE if inline else encoding).value, topic, key.value)
     with progress_bar() as progress:
