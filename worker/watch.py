@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from rich.text import Text
 
 from worker.kafka.classification import shown
 from worker.kafka.outcomes import DeadLetter, OutcomeDecoder
-from worker.kafka.reader import Reader
+from worker.kafka.reader import Reader, Start
 from worker.printable import printable
 from worker.records import SourceRecord
 from worker.settings import Settings
@@ -36,19 +37,35 @@ def outcome_topics(settings: Settings, dead_letters: bool) -> list[str]:
     return [topics.dead_letters] if dead_letters else [topics.results, *settings.policy.topics.values()]
 
 
-def follow(reader: Reader, decoder: OutcomeDecoder, dead_letters: bool) -> Iterator[Seen]:
-    """Outcomes as they come, without an end."""
-    while True:
-        if (record := reader.read(_POLL_S)) is not None:
-            yield look(record, decoder, dead_letters)
+async def follow(settings: Settings, topics: Sequence[str], start: Start) -> AsyncGenerator[Seen, None]:
+    """Outcomes as they come, without an end; close it. Raises Fatal where the topics cannot be read."""
+    reader = await asyncio.to_thread(Reader, settings.kafka, topics, start)
+    decoder = OutcomeDecoder(settings.events)
+    try:
+        while True:
+            record = await _to_the_end(reader.read, _POLL_S)
+            if record is not None:
+                yield await _look(record, decoder, settings.kafka.topics.dead_letters)
+    finally:
+        reader.close()
+        await decoder.close()
 
 
-def look(record: SourceRecord, decoder: OutcomeDecoder, dead_letters: bool) -> Seen:
+async def _to_the_end(read: Callable[[float], SourceRecord | None], timeout_s: float) -> SourceRecord | None:
+    """Read in a thread, which is waited for even when cancelled: a consumer must not be closed while it is polled."""
+    task = asyncio.ensure_future(asyncio.to_thread(read, timeout_s))
+    try:
+        return await asyncio.shield(task)
+    finally:
+        await asyncio.wait([task])
+
+
+async def _look(record: SourceRecord, decoder: OutcomeDecoder, dead_letters: str) -> Seen:
     """What a record of a topic of outcomes holds."""
     try:
-        if dead_letters:
-            return Seen(record, dead_letter=decoder.dead_letter(record))
-        return Seen(record, classification=decoder.classification(record.value)) if record.value else Seen(record)
+        if record.coordinates.topic == dead_letters:
+            return Seen(record, dead_letter=await decoder.dead_letter(record))
+        return Seen(record, classification=await decoder.classification(record.value)) if record.value else Seen(record)
     except ValueError as error:
         return Seen(record, problem=str(error))
 

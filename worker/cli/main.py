@@ -54,6 +54,7 @@ def main() -> None:
 # Each command group registers itself with the app, in the order of `--help`.
 from worker.cli import run as _run  # noqa: E402,F401,I001
 from worker.cli import check as _check  # noqa: E402,F401
+from worker.cli import demo as _demo  # noqa: E402,F401
 from worker.cli import classify as _classify  # noqa: E402,F401
 from worker.cli import produce as _produce  # noqa: E402,F401
 from worker.cli import watch as _watch  # noqa: E402,F401

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from contextlib import closing, suppress
-from itertools import islice
-from typing import Annotated
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from worker.cli.common import quiet_logs, settings_of
 from worker.cli.main import app
+
+if TYPE_CHECKING:
+    from worker.settings import Settings
 
 
 @app.command()
@@ -24,24 +27,25 @@ def watch(
     count: Annotated[int | None, typer.Option(min=1, help="End after so many.")] = None,
 ) -> None:
     """Print results, those in topics of actions too, or dead letters. Joins no group and commits nothing."""
-    from rich.console import Console
-
-    from worker.kafka.outcomes import OutcomeDecoder
-    from worker.kafka.reader import Reader, parse_start
-    from worker.watch import as_json as row
-    from worker.watch import as_line, follow, outcome_topics
-
     settings = settings_of(context)
     quiet_logs(settings.observe)
+    with suppress(KeyboardInterrupt):
+        asyncio.run(_watch(settings, dead_letters, start, as_json, count))
+
+
+async def _watch(settings: Settings, dead_letters: bool, start: str, as_json: bool, count: int | None) -> None:
+    from rich.console import Console
+
+    from worker import watch
+    from worker.kafka.reader import parse_start
+
     console = Console(soft_wrap=True, highlight=False)
-    topics, begin = outcome_topics(settings, dead_letters), parse_start(start)
-    with (
-        suppress(KeyboardInterrupt),
-        closing(Reader(settings.kafka, topics, begin)) as reader,
-        closing(OutcomeDecoder(settings.events)) as decoder,
-    ):
-        for seen in islice(follow(reader, decoder, dead_letters), count):
+    topics, left = watch.outcome_topics(settings, dead_letters), count
+    async with aclosing(watch.follow(settings, topics, parse_start(start))) as outcomes:
+        while left != 0:
+            seen = await anext(outcomes)
+            left = left and left - 1
             if as_json:
-                typer.echo(json.dumps(row(seen)))
+                typer.echo(json.dumps(watch.as_json(seen)))
             else:
-                console.print(as_line(seen))
+                console.print(watch.as_line(seen))

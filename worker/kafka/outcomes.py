@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import struct
 from dataclasses import dataclass
@@ -37,18 +36,17 @@ class DeadLetter:
 
 
 class OutcomeDecoder:
-    """Reads outcomes. Used by one thread that has no event loop running; close it at the end."""
+    """Reads outcomes. Used on the event loop; close it at the end."""
 
     def __init__(self, settings: EventsSettings) -> None:
-        self._runner = asyncio.Runner()
         self._registry = Registry(settings) if settings.registry_url else None
         self._events = EventDecoder(settings, self._registry)
         self._by_mark = {schema.mark: schema for schema in history(CLASSIFICATION)}
 
-    def classification(self, value: bytes) -> dict[str, Any]:
+    async def classification(self, value: bytes) -> dict[str, Any]:
         """The classification event in a value. Raises ValueError where it is none, or its schema cannot be had."""
         try:
-            event = self._read(value)
+            event = await self._read(value)
         except (Rejected, Transient) as error:
             raise ValueError(str(error)) from error
         except Exception as error:
@@ -57,7 +55,7 @@ class OutcomeDecoder:
             raise ValueError("the value is no classification")
         return event
 
-    def dead_letter(self, record: SourceRecord) -> DeadLetter:
+    async def dead_letter(self, record: SourceRecord) -> DeadLetter:
         """The dead letter in a record. Raises ValueError where its headers say that it is none."""
         headers = {name: (value or b"").decode("utf-8", "replace") for name, value in record.headers}
         if REASON not in headers:
@@ -70,35 +68,34 @@ class OutcomeDecoder:
             headers.get(CONNECT + "topic", ""),
             int(headers.get(CONNECT + "partition", -1)),
             int(headers.get(CONNECT + "offset", -1)),
-            self._reference(record),
+            await self._reference(record),
         )
 
-    def close(self) -> None:
+    async def close(self) -> None:
         if self._registry is not None:
-            self._runner.run(self._registry.close())
-        self._runner.close()
+            await self._registry.close()
 
-    def _reference(self, record: SourceRecord) -> ImageReference:
+    async def _reference(self, record: SourceRecord) -> ImageReference:
         try:
-            return self._runner.run(self._events.decode(record))
+            return await self._events.decode(record)
         except (Rejected, Transient):
             return ImageReference()
 
-    def _read(self, value: bytes) -> Any:
+    async def _read(self, value: bytes) -> Any:
         if value.startswith(SINGLE_OBJECT_MARK):
             schema = self._by_mark.get(value[:_MARK_BYTES])
             if schema is None:
                 raise ValueError("the value is of no version of the schema classification that this release has")
             return _avro(schema, value, _MARK_BYTES)
         if value[:1] == b"\0":
-            return _avro(self._framed_schema(value), value, _FRAME_BYTES)
+            return _avro(await self._framed_schema(value), value, _FRAME_BYTES)
         return json.loads(value)
 
-    def _framed_schema(self, value: bytes) -> Schema:
+    async def _framed_schema(self, value: bytes) -> Schema:
         (schema_id,) = struct.unpack_from(">I", value, 1)
         if self._registry is None:
             raise ValueError(f"the value is framed for a schema registry (schema {schema_id}): set events.registry_url")
-        return self._runner.run(self._registry.schema(schema_id))
+        return await self._registry.schema(schema_id)
 
 
 def _avro(schema: Schema, value: bytes, start: int) -> Any:
