@@ -76,10 +76,9 @@ def _score(entry: Mapping[str, Any], decided: str) -> str:
 
 def _format(name: str, event: Mapping[str, Any], sight: Sight) -> str:
     decision, best = event["decision"], sight.best["decision"]
-    differs = (decision["label"], decision["action"]) != (best["label"], best["action"])
-    title = f"{decision['label']} {decision['score']:.3f}, {decision['action']}"
-    told = f"{name} {decision['score']:.2f}" + (f" {decision['label']}, {decision['action']}" if differs else "")
-    return f'<span class="chip{" differs" if differs else ""}" title="{escape(title)}">{escape(told)}</span>'
+    differing = [decision[what] for what in ("label", "action") if decision[what] != best[what]]
+    told = " ".join([name, f"{decision['score']:.2f}", *differing])
+    return f'<span class="chip{" differs" if differing else ""}">{escape(told)}</span>'
 
 
 def _action(action: str) -> str:
