@@ -84,7 +84,7 @@ class RealKafka:
             self._lay_out()
             for broker in self.brokers:
                 broker.start(self.classpath)
-            if self._answers():
+            if self.answers():
                 return self
             self.stop()
         logs = "\n".join((broker.folder / "broker.log").read_text()[-2000:] for broker in self.brokers)
@@ -113,7 +113,8 @@ class RealKafka:
         command = ["java", "-XX:TieredStopAtLevel=1", "-cp", self.classpath, "kafka.tools.StorageTool", *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Wait until all brokers are there; False where one died or took too long."""
         admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
         deadline_s = time.monotonic() + STARTUP_S
         while time.monotonic() < deadline_s and all(b.process and b.process.poll() is None for b in self.brokers):
@@ -150,3 +151,8 @@ group.initial.rebalance.delay.ms=0
 group.consumer.heartbeat.interval.ms=1000
 group.consumer.min.heartbeat.interval.ms=1000
 """
+
+
+def own_brokers() -> bool:
+    """Whether brokers can be started here, and so be killed."""
+    return bool(os.environ.get("KAFKA_HOME"))

@@ -5,28 +5,30 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from typing import TYPE_CHECKING
 
 import typer
 
 from worker.cli.common import settings_of
 from worker.cli.main import app
-from worker.settings import Settings
+
+if TYPE_CHECKING:
+    from worker.app import Worker
 
 
 @app.command()
 def run(context: typer.Context) -> None:
     """Run the worker until SIGTERM or SIGINT, which drain and exit 0; a second one leaves at once."""
+    from worker.app import Worker
     from worker.observe.logs import set_up
 
     settings = settings_of(context)
     set_up(settings.observe)
-    asyncio.run(_run(settings))
+    asyncio.run(run_until_signalled(Worker(settings)))
 
 
-async def _run(settings: Settings) -> None:
-    from worker.app import Worker
-
-    worker = Worker(settings)
+async def run_until_signalled(worker: Worker) -> None:
+    """Run a worker under the signals' rules."""
     asked = 0
 
     def ask() -> None:

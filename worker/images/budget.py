@@ -60,11 +60,14 @@ class ByteBudget:
         return image
 
     def _serve(self) -> None:
-        while self._waiting and self._waiting[0][0] <= self._free:
-            size, turn = self._waiting.popleft()
+        while self._waiting:
+            size, turn = self._waiting[0]
             if not turn.done():
+                if size > self._free:
+                    return
                 self._free -= size
                 turn.set_result(None)
+            self._waiting.popleft()
 
     def _abandon(self, size: int, turn: asyncio.Future[None]) -> None:
         """Leave the queue. A share that was given in the moment of the cancellation goes back."""

@@ -12,6 +12,7 @@ from io import BytesIO
 from typing import Any
 
 from PIL import AvifImagePlugin, Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from worker.errors import Reason, Rejected
 from worker.recipe import InputRecipe
@@ -70,8 +71,8 @@ def decode(data: bytes, recipe: InputRecipe, limits: DecodeLimits, expected_sha2
     """
     sha256 = hashlib.sha256(data).hexdigest()
     try:
-        if expected_sha256 is not None and sha256 != expected_sha256:
-            raise Rejected(Reason.DIGEST_MISMATCH, f"the event states {expected_sha256}")
+        if expected_sha256 is not None and sha256 != expected_sha256.lower():
+            raise Rejected(Reason.DIGEST_MISMATCH, "the image is not the one whose digest the event states")
         return _decode(data, recipe, limits, sha256)
     except Rejected as rejected:
         raise Rejected(rejected.reason, rejected.detail, sha256=sha256) from None
@@ -86,7 +87,8 @@ def decode(data: bytes, recipe: InputRecipe, limits: DecodeLimits, expected_sha2
 def _decode(data: bytes, recipe: InputRecipe, limits: DecodeLimits, sha256: str) -> Decoded:
     with _open(data, limits) as image:
         width, height = image.size
-        kind = (image.format or "").lower()
+        # A JPEG with a second picture in it (MPO, from phones and stereo cameras) is a JPEG to all who look at it.
+        kind = "jpeg" if isinstance(image, JpegImageFile) else (image.format or "").lower()
         _refuse_huge(width, height, limits)
         if limits.draft and kind == "jpeg":
             _draft(image, recipe)

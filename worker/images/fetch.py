@@ -9,10 +9,11 @@ from itertools import count
 from yarl import URL
 
 from worker.errors import ConfigurationError, Reason, Rejected, Transient
+from worker.images.answers import MayPass
 from worker.images.budget import ByteBudget
 from worker.images.deadline import Deadline
 from worker.images.guard import Guard
-from worker.images.http import Http, MayPass, parse
+from worker.images.http import Http, parse
 from worker.images.objects import read_data_uri, read_file
 from worker.images.outage import Outage
 from worker.images.settings import ImagesSettings
@@ -104,19 +105,24 @@ class Fetcher:
             try:
                 async with asyncio.timeout(self._settings.total_timeout_s) as timeout:
                     return await self._retry(address, Deadline(timeout), expected_sha256)
+            except MayPass as last:
+                failure = last
             except TimeoutError:
                 detail = f"the image did not arrive within {self._settings.total_timeout_s:g} s"
-                raise Rejected(Reason.FETCH_TIMEOUT, detail) from None
+                failure = MayPass(Reason.FETCH_TIMEOUT, detail)
+            raise await self._verdict(failure)
 
     async def _retry(self, address: URL, deadline: Deadline, expected_sha256: str | None) -> EncodedImage:
+        """Try until it comes, or raise the last MayPass."""
         for tried in count():
             try:
                 return await self._http.get(address, deadline, expected_sha256)
             except MayPass as failure:
-                self._note(failure)
+                if failure.unreached is not None:
+                    self._outage.failed(failure.unreached, asyncio.get_running_loop().time())
                 wait_s = self._wait_s(failure, tried)
                 if tried >= self._settings.retries or wait_s >= deadline.left_s():
-                    raise self._verdict(failure) from None
+                    raise
                 self._metrics.fetch_retries.labels(failure.reason).inc()
                 await asyncio.sleep(wait_s)
         raise AssertionError("unreachable")
@@ -127,12 +133,12 @@ class Fetcher:
             return failure.wait_s
         return random.uniform(0, self._settings.retry_base_s * 2**tried)
 
-    def _note(self, failure: MayPass) -> None:
-        if failure.unreached is not None:
-            self._outage.failed(failure.unreached, asyncio.get_running_loop().time())
+    async def _verdict(self, failure: MayPass) -> Rejected | Transient:
+        """Whom a failure that did not pass is blamed on.
 
-    def _verdict(self, failure: MayPass) -> Rejected | Transient:
-        if failure.unreached is not None and self._outage.at_large(asyncio.get_running_loop().time()):
+        Strangers can name any number of dead hosts, so before the network is blamed a host known to be good is asked.
+        """
+        if self._outage.at_large(asyncio.get_running_loop().time()) and not await self._http.still_answers():
             return Transient(f"the network at large is down: no host can be reached, last {failure.detail}")
         return Rejected(failure.reason, failure.detail)
 

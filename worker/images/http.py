@@ -5,13 +5,12 @@ from __future__ import annotations
 import errno
 import socket
 from contextvars import ContextVar
-from email.utils import parsedate_to_datetime
 
 import aiohttp
-from aiohttp.http_exceptions import ContentLengthError, HttpProcessingError
 from yarl import URL
 
 from worker.errors import Reason, Rejected
+from worker.images.answers import check_status, forbidden, too_large, verdict
 from worker.images.budget import ByteBudget
 from worker.images.deadline import Deadline
 from worker.images.guard import Guard
@@ -20,25 +19,11 @@ from worker.images.settings import ImagesSettings
 from worker.records import EncodedImage
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_MAY_PASS = frozenset({408, 425, 429})
 _BUFFER_BYTES = 256 * 1024
 """What aiohttp buffers of one connection before anybody reads the body: twice its 64 KiB, and the kernel's part."""
 
 _refusals: ContextVar[list[str]] = ContextVar("refusals")
 """Rules that refused an address of the hop under way. aiohttp tries a name's next address and merges the errors."""
-
-
-class MayPass(Exception):
-    """A try that failed in a way that may pass. Becomes Rejected(reason, detail) where it does not."""
-
-    def __init__(self, reason: Reason, detail: str, *, host: str | None = None, wait_s: float | None = None) -> None:
-        super().__init__(detail)
-        self.reason = reason
-        self.detail = detail
-        self.unreached = host
-        """The host that could not even be connected to, or looked up; None where it answered."""
-        self.wait_s = wait_s
-        """What the host asked to wait (Retry-After), in seconds."""
 
 
 class Http:
@@ -50,6 +35,7 @@ class Http:
         self._budget = budget
         self._outage = outage
         self._session: aiohttp.ClientSession | None = None
+        self._answered: URL | None = None
 
     def memory_bytes(self) -> int:
         """What the connections buffer at most, before a fetch has its share of the budget."""
@@ -90,12 +76,24 @@ class Http:
             address = found
         raise Rejected(Reason.TOO_MANY_REDIRECTS, f"more than {self._settings.max_redirects} redirects")
 
+    async def still_answers(self) -> bool:
+        """Whether the host that answered last does so again. False where none ever did."""
+        if self._session is None or self._answered is None:
+            return False
+        _refusals.set([])
+        try:
+            async with self._session.get(self._answered, allow_redirects=False):
+                self._outage.answered()
+                return True
+        except (aiohttp.ClientError, OSError):
+            return False
+
     def _check(self, address: URL) -> None:
         if address.raw_user is not None or address.raw_password is not None:
-            raise Rejected(Reason.FORBIDDEN_ADDRESS, "rule userinfo: the address carries credentials")
+            raise forbidden("userinfo")
         rule = self._guard.refuse_url(address.scheme, address.raw_host or "", address.port)
         if rule is not None:
-            raise _forbidden(rule)
+            raise forbidden(rule)
 
     async def _hop(self, address: URL, deadline: Deadline, expected_sha256: str | None) -> EncodedImage | URL:
         assert self._session is not None, "Http.start() comes first"
@@ -104,14 +102,15 @@ class Http:
         try:
             async with self._session.get(address, allow_redirects=False) as response:
                 self._outage.answered()
+                self._answered = address
                 if response.status in _REDIRECTS:
                     return _target(address, response)
-                _check_status(response)
+                check_status(response)
                 return await self._image(response, deadline, expected_sha256)
-        except (aiohttp.ClientError, TimeoutError, UnicodeError, ValueError) as error:
-            if refusals:
-                raise _forbidden(refusals[0]) from None
-            raise _verdict(error, address.raw_host or "") from None
+        except (aiohttp.ClientError, OSError, UnicodeError) as error:
+            if refusals and isinstance(error, aiohttp.ClientConnectorError):
+                raise forbidden(refusals[0]) from None
+            raise verdict(error, address.raw_host or "") from None
 
     async def _image(
         self, response: aiohttp.ClientResponse, deadline: Deadline, expected_sha256: str | None
@@ -120,13 +119,13 @@ class Http:
         limit = self._settings.max_bytes
         declared = response.content_length
         if declared is not None and declared > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
         share = limit if declared is None else declared
         if not self._budget.take_now(share):
             with deadline.paused():
                 await self._budget.take(share)
         try:
-            data = await _body(response, limit)
+            data = await _body(response, share)
         except BaseException:
             self._budget.give_back(share)
             raise
@@ -142,24 +141,14 @@ class Http:
         return socket.socket(family, kind, protocol)
 
 
-def _forbidden(rule: str) -> Rejected:
-    return Rejected(Reason.FORBIDDEN_ADDRESS, f"refused by rule {rule}")
-
-
-def _too_large(limit: int) -> Rejected:
-    return Rejected(Reason.TOO_LARGE, f"the image has more than {limit} bytes")
-
-
 async def _body(response: aiohttp.ClientResponse, limit: int) -> bytes:
-    """The whole body. With a declared length aiohttp reads exactly that; else the bytes are counted as they come."""
-    if response.content_length is not None:
-        return await response.read()
+    """The whole body, counted as it comes: never more than the limit, and never a part of what was declared."""
     chunks = []
     size = 0
     async for chunk in response.content.iter_any():
         size += len(chunk)
         if size > limit:
-            raise _too_large(limit)
+            raise too_large(limit)
         chunks.append(chunk)
     return b"".join(chunks)
 
@@ -182,61 +171,3 @@ def parse(address: str) -> URL:
         return URL(address)
     except (ValueError, UnicodeError):
         raise Rejected(Reason.INVALID_ADDRESS, "the address cannot be parsed") from None
-
-
-def _check_status(response: aiohttp.ClientResponse) -> None:
-    status = response.status
-    if status == 200:
-        if response.headers.get("Content-Encoding", "identity").lower() != "identity":
-            raise Rejected(Reason.INVALID_RESPONSE, "the body is compressed, which was not asked for")
-        return
-    if status >= 500:
-        raise MayPass(Reason.HTTP_SERVER_ERROR, f"status {status}", wait_s=_retry_after(response))
-    if status in _MAY_PASS:
-        raise MayPass(Reason.HTTP_CLIENT_ERROR, f"status {status}", wait_s=_retry_after(response))
-    if status >= 400:
-        raise Rejected(Reason.HTTP_CLIENT_ERROR, f"status {status}")
-    raise Rejected(Reason.INVALID_RESPONSE, f"status {status} is no answer to a plain GET")
-
-
-def _retry_after(response: aiohttp.ClientResponse) -> float | None:
-    """Seconds to wait, from either form of Retry-After (RFC 9110 10.2.3), the date against the host's own clock."""
-    value = response.headers.get("Retry-After", "").strip()
-    if value.isdecimal() and len(value) < 10:
-        return float(value)
-    try:
-        then = parsedate_to_datetime(value)
-        now = parsedate_to_datetime(response.headers.get("Date", ""))
-        return max(0.0, (then - now).total_seconds())
-    except (ValueError, TypeError):
-        return None
-
-
-def _verdict(error: Exception, host: str) -> Rejected | MayPass:
-    """What an error of aiohttp means for the record."""
-    match error:
-        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientSSLError():
-            return Rejected(Reason.TLS_FAILED, "the certificate was not accepted, or the handshake failed")
-        case aiohttp.ClientConnectorDNSError():
-            return MayPass(Reason.HOST_NOT_FOUND, f"the name {host} could not be looked up", host=host)
-        case aiohttp.ConnectionTimeoutError():
-            return MayPass(Reason.FETCH_TIMEOUT, f"no connection to {host} in time", host=host)
-        case aiohttp.ClientConnectorError():
-            return MayPass(Reason.CONNECTION_FAILED, f"{host}: {error.strerror or error.os_error}", host=host)
-        case aiohttp.InvalidURL():
-            return Rejected(Reason.INVALID_ADDRESS, "the address is not one that HTTP can ask for")
-        case aiohttp.ClientPayloadError() if isinstance(error.__cause__, HttpProcessingError):
-            return _payload(error.__cause__)
-        case aiohttp.ClientResponseError():
-            return Rejected(Reason.INVALID_RESPONSE, "the answer is not HTTP, or its head is too large")
-        case TimeoutError():
-            return MayPass(Reason.FETCH_TIMEOUT, f"{host} stopped sending")
-        case aiohttp.ClientError():
-            return MayPass(Reason.CONNECTION_FAILED, f"{host}: the connection broke ({type(error).__name__})")
-    return Rejected(Reason.INVALID_ADDRESS, "the address is not one that HTTP can ask for")
-
-
-def _payload(cause: Exception) -> Rejected | MayPass:
-    if isinstance(cause, ContentLengthError):
-        return MayPass(Reason.CONNECTION_FAILED, "the body ended early")
-    return Rejected(Reason.INVALID_RESPONSE, "the body is not encoded as its head says")

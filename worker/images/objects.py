@@ -25,7 +25,8 @@ def read_data_uri(address: str, max_bytes: int) -> bytes:
     if not comma:
         raise Rejected(Reason.INVALID_ADDRESS, "the data: URI has no comma")
     encoded = _is_base64(address)
-    if len(payload) > 3 * max_bytes or (encoded and "%" not in payload and len(payload) // 4 * 3 > max_bytes + 2):
+    # Before anything is decoded: base64 in which every character is percent-encoded has 4 characters a byte.
+    if len(payload) > 4 * max_bytes + 12:
         raise Rejected(Reason.TOO_LARGE, f"the data: URI holds more than {max_bytes} bytes")
     data = _from_base64(payload) if encoded else unquote_to_bytes(payload)
     if len(data) > max_bytes:
@@ -55,13 +56,16 @@ def read_file(address: str, roots: Sequence[Path], max_bytes: int) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         raise Rejected(Reason.NOT_FOUND, f"the file cannot be opened: {error.strerror}") from None
-    with open(descriptor, "rb") as file:
+    try:
         # A directory on the way may have been swapped for a link since it was resolved.
         if os.readlink(f"/proc/self/fd/{descriptor}") != str(path):
             raise Rejected(Reason.FORBIDDEN_ADDRESS, "the file was moved while it was opened")
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise Rejected(Reason.NOT_FOUND, "the address is not of a regular file")
-        data = file.read(max_bytes + 1)
+        with open(descriptor, "rb", closefd=False) as file:
+            data = file.read(max_bytes + 1)
+    finally:
+        os.close(descriptor)
     if len(data) > max_bytes:
         raise Rejected(Reason.TOO_LARGE, f"the file has more than {max_bytes} bytes")
     return data

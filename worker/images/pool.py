@@ -17,6 +17,8 @@ from worker.recipe import InputRecipe
 from worker.records import EncodedImage, Pixels
 
 _START_LIMIT_S = 20.0
+_FORK_SERVER_BYTES = 64 * 1024 * 1024
+"""Ample: it holds Pillow and reads nothing hostile."""
 _FAILED_STARTS = 5
 """Processes that die one after the other before they stand, until the pool gives up."""
 _CRASHES = 2
@@ -31,6 +33,7 @@ class DecodePool:
         _check(recipe)
         self._shape = (recipe.height, recipe.width, 3)
         self._count = settings.processes
+        self._max_bytes = settings.max_bytes
         self._limit_s = settings.decode_timeout_s
         self._metrics = metrics
         limits = DecodeLimits(settings.formats, settings.max_pixels, settings.draft)
@@ -47,7 +50,7 @@ class DecodePool:
 
     def memory_bytes(self) -> int:
         """What all decode processes and the memory shared with them can take at most, as the settings have it."""
-        return self._count * (self._layout.total_bytes + self._memory_bytes)
+        return _FORK_SERVER_BYTES + self._count * (self._layout.total_bytes + self._memory_bytes)
 
     async def start(self) -> None:
         """Start the processes and wait until they stand. Raises Fatal where they do not."""
@@ -55,6 +58,7 @@ class DecodePool:
         for _ in range(self._count):
             self._spawn()
         self._watch = self._loop.create_task(self._kill_overdue())
+        self._watch.add_done_callback(self._unwatched)
         await self._standing.wait()
         if self._fatal is not None:
             await self.close()
@@ -72,18 +76,26 @@ class DecodePool:
     async def decode(self, encoded: EncodedImage) -> Pixels:
         """The image at the model's input size.
 
-        Waits for a free slot. Raises Rejected (a reason of the decode stage, or DIGEST_MISMATCH), or Fatal where
-        processes can no longer be started.
+        Waits for a free slot. Raises Rejected (a reason of the decode stage, DIGEST_MISMATCH or TOO_LARGE), or Fatal
+        where processes can no longer be started.
         """
         if self._fatal is not None:
             raise self._fatal
+        if len(encoded.data) > self._max_bytes:
+            raise Rejected(Reason.TOO_LARGE, f"the image has more than {self._max_bytes} bytes")
         work = Work(encoded, self._loop.create_future())
         self._queue.append(work)
         self._dispatch()
         return await work.pixels
 
     def _spawn(self) -> None:
-        process = DecodeProcess(self._server, self._layout, self._loop.time())
+        if self._fatal is not None:
+            return
+        try:
+            process = DecodeProcess(self._server, self._layout, self._loop.time())
+        except OSError as error:
+            self._give_up(Fatal(f"no decode process can be started: {error}"))
+            return
         self._processes.append(process)
         self._loop.add_reader(process.connection, self._hear, process)
 
@@ -104,6 +116,8 @@ class DecodePool:
         """A process said something, or ended."""
         try:
             message = process.connection.recv(wire.MESSAGE_BYTES)
+        except BlockingIOError:
+            return
         except OSError:
             message = b""
         if not message:
@@ -170,7 +184,7 @@ class DecodePool:
         return Rejected(Reason.DECODER_CRASHED, f"{_CRASHES} decode processes died of this image")
 
     def _give_up(self, fatal: Fatal) -> None:
-        self._fatal = fatal
+        self._fatal = self._fatal or fatal
         works = [work for process in self._processes for _, work in process.given] + list(self._queue)
         self._queue.clear()
         for process in self._processes:
@@ -181,6 +195,10 @@ class DecodePool:
             if not work.pixels.done():
                 work.pixels.set_exception(fatal)
         self._standing.set()
+
+    def _unwatched(self, watch: asyncio.Task[None]) -> None:
+        if not watch.cancelled() and watch.exception() is not None:
+            self._give_up(Fatal(f"nobody watches the decode processes any more: {watch.exception()!r}"))
 
     async def _kill_overdue(self) -> None:
         """Kill whoever works on one image, or on standing up, for longer than allowed. No timer an image."""

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from worker.images.forkserver import Orders
 
 _BOOT = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from worker.images.forkserver import serve;"
-    " serve(int(sys.argv[2]), sys.argv[3])"
+    "import sys; sys.argv[1] in sys.path or sys.path.insert(0, sys.argv[1]);"
+    " from worker.images.forkserver import serve; serve(int(sys.argv[2]), sys.argv[3])"
 )
 _ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
 """All that a fork server is given: enough to find libraries, and no credential."""
@@ -45,23 +45,27 @@ class ForkServer:
 
     def fork(self, connection: socket.socket, memory: int) -> None:
         """Ask for a process that has this socket and this memory. If it fails, the socket's peer sees the end of it."""
-        if self._process is None or self._process.poll() is not None:
-            self._launch()
-        assert self._control is not None
-        with contextlib.suppress(OSError):  # it just died: the caller sees its own socket end, and asks again
-            socket.send_fds(self._control, [b"fork"], [connection.fileno(), memory])
+        for _ in range(2):
+            if self._control is None:
+                self._control = self._launch()
+            try:
+                socket.send_fds(self._control, [b"fork"], [connection.fileno(), memory])
+            except OSError:
+                self.close()
+            else:
+                return
 
     def close(self) -> None:
         """End it, and with it every process it forked that still waits for work. Blocks for a moment."""
         if self._control is not None:
             self._control.close()
+            self._control = None
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
-    def _launch(self) -> None:
-        self.close()
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    def _launch(self) -> socket.socket:
+        control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             root = str(Path(__file__).resolve().parents[2])
             self._process = subprocess.Popen(
@@ -71,6 +75,7 @@ class ForkServer:
                 pass_fds=[theirs.fileno()],
                 start_new_session=True,  # Ctrl-C is for the worker, which drains; these end when it does
             )
+        return control
 
 
 @dataclass(slots=True, eq=False)

@@ -8,7 +8,8 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from yarl import URL
 
 from worker.knobs import Section
 
@@ -120,10 +121,23 @@ class ImagesSettings(Section):
         2, ge=1, le=16, description="Images handed to a decode process at once: the one it works on, and the next."
     )
 
+    @field_validator("allow_hosts", "deny_hosts")
+    @classmethod
+    def _as_addresses_spell_them(cls, hosts: tuple[str, ...]) -> tuple[str, ...]:
+        """Names with other letters than ASCII are compared as they are looked up: `bücher.example` as `xn--...`."""
+        return tuple(_looked_up(host) for host in hosts)
+
     @property
     def processes(self) -> int:
         """The number of decode processes, resolved."""
         return self.decode_processes or container_cpus()
+
+
+def _looked_up(host: str) -> str:
+    name = URL.build(scheme="http", host=host.strip(".")).raw_host if host.strip(".") else None
+    if name is None:
+        raise ValueError(f"{host!r} is no host name")
+    return name
 
 
 def container_cpus() -> int:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from worker.errors import Reason, Rejected
 from worker.images.decode import Decoded
 
-_JOB = struct.Struct("<BI?32s")
+_JOB = struct.Struct("<BI")
 _ANSWER = struct.Struct("<B?32sII")
 MESSAGE_BYTES = 4096
+_DIGEST_CHARACTERS = 64
 _DETAIL_CHARACTERS = 300
 _REASONS: dict[str, Reason] = {reason.value: reason for reason in Reason}
 
@@ -59,13 +60,14 @@ class Job:
     expected_sha256: str | None
 
     def pack(self) -> bytes:
-        digest = bytes.fromhex(self.expected_sha256) if self.expected_sha256 else b""
-        return _JOB.pack(self.slot, self.size, bool(digest), digest)
+        # One character too many is enough to match nothing: the event may state any length of anything.
+        digest = (self.expected_sha256 or "")[: _DIGEST_CHARACTERS + 1]
+        return _JOB.pack(self.slot, self.size) + digest.encode(errors="replace")
 
     @classmethod
     def unpack(cls, message: bytes) -> Job:
-        slot, size, has_digest, digest = _JOB.unpack(message)
-        return cls(slot, size, digest.hex() if has_digest else None)
+        slot, size = _JOB.unpack_from(message)
+        return cls(slot, size, message[_JOB.size :].decode() or None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,10 @@ def pack_refused(slot: int, rejected: Rejected) -> bytes:
 
 
 def unpack_answer(message: bytes) -> Done | Refused:
-    """Read an answer. Raises ValueError, KeyError or struct.error where it is none: its sender is not to be trusted any more."""
+    """Read an answer.
+
+    Raises ValueError, KeyError or struct.error where it is none: its sender is not to be trusted any more.
+    """
     slot, done, digest, width, height = _ANSWER.unpack_from(message)
     text = message[_ANSWER.size :].decode()
     if done:

@@ -1,4 +1,4 @@
-"""The ledger as a state machine: whatever finishes, is revoked, lost or crashes, no commit passes an unfinished record."""
+"""The ledger as a state machine: whatever finishes, moves or crashes, no commit passes an unfinished record."""
 
 from __future__ import annotations
 

@@ -1,0 +1,150 @@
+"""The delivery contract, over the embedded cluster and a real Apache Kafka, with both group protocols."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import defaultdict
+
+import pytest
+from confluent_kafka import Message
+
+from tests.clusters import Cluster, Reader, Topics, event, header, source_of
+from tests.workers import running, until
+
+PROTOCOLS = ["classic", "consumer"]
+
+
+@pytest.fixture(params=PROTOCOLS)
+def protocol(request: pytest.FixtureRequest) -> str:
+    return f"kafka.group_protocol={request.param}"
+
+
+def mixed(count: int) -> list[dict[str, object]]:
+    """Events of which every tenth cannot be done."""
+    broken = {"value": b"no event at all"}
+    return [{**event(number), **(broken if number % 10 == 9 else {})} for number in range(count)]
+
+
+async def outcomes(cluster: Cluster, topics: Topics, count: int) -> list[Message]:
+    return await asyncio.to_thread(cluster.read, [topics.results, topics.dead_letters], count)
+
+
+def assert_in_order(messages: list[Message]) -> None:
+    """Within each partition of each output topic, the outcomes of one source partition are in its order."""
+    lanes: dict[tuple[str | None, int | None, int], list[int]] = defaultdict(list)
+    for message in messages:
+        partition, offset = source_of(message)
+        lanes[message.topic(), message.partition(), partition].append(offset)
+    for offsets in lanes.values():
+        assert offsets == sorted(offsets)
+
+
+async def test_every_event_has_exactly_one_outcome_in_order_and_its_offset_committed(
+    cluster: Cluster, protocol: str
+) -> None:
+    topics = cluster.topics()
+    cluster.produce(topics.input, mixed(300))
+    async with running(cluster.settings(topics, protocol)):
+        seen = await outcomes(cluster, topics, 300)
+    assert len(seen) == 300
+    assert len({source_of(message) for message in seen}) == 300
+    assert sum(message.topic() == topics.dead_letters for message in seen) == 30
+    assert_in_order(seen)
+    assert cluster.committed(topics) == cluster.ends(topics.input)
+
+
+async def test_a_restarted_worker_goes_on_where_it_stopped(cluster: Cluster, protocol: str) -> None:
+    topics = cluster.topics()
+    settings = cluster.settings(topics, protocol)
+    cluster.produce(topics.input, mixed(50))
+    async with running(settings):
+        await outcomes(cluster, topics, 50)
+    cluster.produce(topics.input, mixed(50))
+    async with running(settings):
+        seen = await outcomes(cluster, topics, 100)
+    assert len({source_of(message) for message in seen}) == len(seen) == 100
+
+
+async def test_key_and_headers_are_passed_on_and_the_outcome_has_an_id(cluster: Cluster) -> None:
+    topics = cluster.topics()
+    cluster.produce(topics.input, [event(7)])
+    async with running(cluster.settings(topics)):
+        (message,) = await outcomes(cluster, topics, 1)
+    assert message.key() == b"key-7"
+    assert header(message, "number") == "7"
+    assert header(message, "image-worker.outcome.id") == json.loads(message.value() or b"")["outcome_id"]
+
+
+async def test_a_dead_letter_is_the_record_as_it_came_and_says_why(cluster: Cluster) -> None:
+    topics = cluster.topics()
+    record = {
+        "key": b"\xff\x00",
+        "value": b"no event",
+        "headers": [("a", b"1"), ("a", None)],
+        "timestamp": 1234567890123,
+    }
+    cluster.produce(topics.input, [record])
+    async with running(cluster.settings(topics)):
+        (message,) = await outcomes(cluster, topics, 1)
+    assert (message.key(), message.value(), message.timestamp()[1]) == (b"\xff\x00", b"no event", 1234567890123)
+    assert (message.headers() or [])[:2] == [("a", b"1"), ("a", None)]
+    assert header(message, "__connect.errors.topic") == topics.input
+    assert header(message, "__connect.errors.stage") == "event"
+    assert header(message, "image-worker.reason") == "unrecognised_value"
+    assert "6e 6f 20" in (header(message, "__connect.errors.exception.message") or "")
+
+
+async def test_a_tombstone_is_passed_on_as_a_tombstone(cluster: Cluster) -> None:
+    topics = cluster.topics()
+    cluster.produce(topics.input, [{"key": b"k", "value": None}])
+    async with running(cluster.settings(topics)):
+        (message,) = await outcomes(cluster, topics, 1)
+    assert (message.topic(), message.key(), message.value()) == (topics.results, b"k", None)
+
+
+async def test_an_action_with_a_topic_of_its_own_has_its_classifications_there(cluster: Cluster) -> None:
+    topics = cluster.topics()
+    own = f"{topics.results}-blocked"
+    cluster.create(own)
+    cluster.produce(topics.input, [event(0)])
+    flags = ("policy.thresholds.a.block=0.5", f"policy.topics.block={own}")
+    async with running(cluster.settings(topics, *flags)):
+        (message,) = await asyncio.to_thread(cluster.read, [own], 1)
+    assert json.loads(message.value() or b"")["decision"]["action"] == "block"
+
+
+# The embedded cluster hands nothing over between members of a classic group.
+HAND_OVER = [
+    ("embedded", "consumer"),
+    pytest.param("broker", "classic", marks=pytest.mark.broker),
+    pytest.param("broker", "consumer", marks=pytest.mark.broker),
+]
+
+
+@pytest.mark.parametrize(("kind", "name"), HAND_OVER)
+async def test_a_second_worker_takes_its_share_and_gives_it_back_and_nothing_is_lost(
+    request: pytest.FixtureRequest, kind: str, name: str
+) -> None:
+    cluster: Cluster = request.getfixturevalue(kind)
+    protocol = f"kafka.group_protocol={name}"
+    topics = cluster.topics()
+    settings = cluster.settings(topics, protocol)
+    with Reader(cluster, [topics.results, topics.dead_letters]) as reader:
+        async with running(settings) as first:
+            await until(lambda: len(first.status()["assignment"]) == 4, "the first worker has all partitions")
+            cluster.produce(topics.input, mixed(200))
+            async with running(settings) as second:
+                await until(lambda: len(second.status()["assignment"]) == 2, "the second worker has its share")
+                cluster.produce(topics.input, mixed(200))
+                seen = await asyncio.to_thread(reader.until, 400)
+                counts = [
+                    worker.metrics.registry.get_sample_value("image_worker_records_total", {"topic": topics.input})
+                    for worker in (first, second)
+                ]
+            await until(lambda: len(first.status()["assignment"]) == 4, "the first worker has all of them again")
+            cluster.produce(topics.input, mixed(200))
+            seen = await asyncio.to_thread(reader.until, 600)
+    assert all(counts), "both worked"
+    assert len(seen) == len({source_of(message) for message in seen}) == 600, "drained at each hand-over: no repeats"
+    assert cluster.committed(topics) == cluster.ends(topics.input)

@@ -1,0 +1,193 @@
+"""What a crash, a hand-over, a standstill and an outage may not do, on a real Apache Kafka."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+from queue import Queue
+
+import pytest
+
+from tests import kafka_server
+from tests.broker.test_delivery import assert_in_order, mixed
+from tests.clusters import PATIENCE_S, Cluster, Reader, Topics, event, header, source_of
+from tests.workers import running, until, worker_process
+from worker.kafka.deadletter import DeadLetters
+from worker.kafka.ledger import Ticket
+from worker.kafka.sink import AtLeastOnceSink
+from worker.kafka.thread import KafkaThread
+from worker.observe.metrics import Metrics
+from worker.records import Outcome, OutgoingRecord
+
+pytestmark = pytest.mark.broker
+
+
+async def test_five_thousand_events_have_exactly_one_outcome_each_in_order(broker: Cluster) -> None:
+    topics = broker.topics()
+    broker.produce(topics.input, mixed(5000))
+    async with running(broker.settings(topics, "kafka.group_protocol=consumer")):
+        seen = await asyncio.to_thread(broker.read, [topics.results, topics.dead_letters], 5000, patience_s=120)
+    assert len(seen) == len({source_of(message) for message in seen}) == 5000
+    assert_in_order(seen)
+    assert broker.committed(topics) == broker.ends(topics.input)
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_after_a_kill_nothing_is_lost_and_a_repeat_has_the_same_id(
+    broker: Cluster, tmp_path: Path, protocol: str
+) -> None:
+    topics = broker.topics()
+    flags = broker.flags(topics, f"kafka.group_protocol={protocol}")
+    broker.produce(topics.input, mixed(2000))
+    with Reader(broker, [topics.results, topics.dead_letters]) as reader:
+        with worker_process(flags, tmp_path / "first.log") as first:
+            reader.until(200)
+            first.send_signal(signal.SIGKILL)
+            first.wait()
+        assert sum(broker.committed(topics).values()) < 2000, "the kill came too late to show anything"
+        with worker_process(flags, tmp_path / "second.log") as second:
+            reader.until_events(2000)
+            reader.rest()
+            second.send_signal(signal.SIGTERM)
+            assert second.wait(PATIENCE_S) == 0
+    assert len(reader.ids) == 2000
+    assert all(len(ids) == 1 for ids in reader.ids.values()), "a repeat has another id"
+    assert broker.committed(topics) == broker.ends(topics.input)
+
+
+class Member:
+    """A Kafka thread whose tickets nobody works on: the test finishes them when it likes."""
+
+    def __init__(self, cluster: Cluster, topics: Topics, *flags: str) -> None:
+        settings = cluster.settings(topics, *flags).kafka
+        self.tickets: Queue[Ticket] = Queue()
+        self.abandoned: list[Ticket] = []
+        self.metrics = Metrics()
+        sink = AtLeastOnceSink(settings, DeadLetters(topics.dead_letters, "f"))
+        self.thread = KafkaThread(settings, sink, self.metrics, deliver=self._take, abandon=self.abandoned.extend)
+        self.topics = topics
+
+    def _take(self, tickets: list[Ticket]) -> None:
+        for ticket in tickets:
+            self.tickets.put(ticket)
+
+    def finish(self, ticket: Ticket, text: str) -> None:
+        record = OutgoingRecord(self.topics.results, None, text.encode(), ())
+        self.thread.finish(ticket, Outcome("classification", record, "allow"))
+
+    def __enter__(self) -> Member:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.thread.stop(drain=False)
+        self.thread.ended.exception(timeout=PATIENCE_S)
+
+
+def wait_for(condition: object, what: str) -> None:
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline_s, what
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_the_late_result_of_a_former_owner_moves_no_offset_and_is_not_published(broker: Cluster, protocol: str) -> None:
+    topics = broker.topics(partitions=2)
+    flags = (f"kafka.group_protocol={protocol}", "kafka.drain_deadline_s=0.2")
+    broker.produce(topics.input, [{**event(n), "partition": n % 2} for n in range(4)])
+    with Member(broker, topics, *flags) as former:
+        held = [former.tickets.get(timeout=PATIENCE_S) for _ in range(4)]
+        with Member(broker, topics, *flags) as owner:
+            taken = [owner.tickets.get(timeout=PATIENCE_S) for _ in range(2)]
+            moved = taken[0].partition
+            wait_for(lambda: len(former.abandoned) == 2, "the former owner gave the partition up")
+            for ticket in taken:
+                owner.finish(ticket, "owner")
+            wait_for(lambda: broker.committed(topics).get(moved[1]) == 2, "the new owner commits")
+            for ticket in held:
+                former.finish(ticket, "former")
+            wait_for(lambda: void(former) == 2, "the late results are void")
+            wait_for(lambda: broker.committed(topics) == {0: 2, 1: 2}, "the kept partition is committed")
+            seen = broker.read([topics.results], 4)
+    assert Counter(message.value() for message in seen) == {b"owner": 2, b"former": 2}
+
+
+def void(member: Member) -> float | None:
+    return member.metrics.registry.get_sample_value("image_worker_void_outcomes_total")
+
+
+def test_a_worker_that_stood_still_past_the_groups_patience_commits_nothing_it_held(
+    broker: Cluster, tmp_path: Path
+) -> None:
+    topics = broker.topics()
+    flags = broker.flags(topics)
+    broker.produce(topics.input, mixed(3000))
+    outputs = [topics.results, topics.dead_letters]
+    with Reader(broker, outputs) as reader, worker_process(flags, tmp_path / "zombie.log") as zombie:
+        reader.until(100)
+        zombie.send_signal(signal.SIGSTOP)
+        before = broker.committed(topics)
+        with worker_process(flags, tmp_path / "heir.log"):
+            reader.until_events(3000)
+            wait_for(lambda: broker.committed(topics) == broker.ends(topics.input), "the heir commits it all")
+            zombie.send_signal(signal.SIGCONT)
+            broker.produce(topics.input, mixed(100))
+            reader.until_events(3100)
+            reader.rest()
+            wait_for(lambda: broker.committed(topics) == broker.ends(topics.input), "no offset moved back")
+    assert sum(before.values()) < 3000, "the standstill came too late to show anything"
+    assert len(reader.ids) == 3100
+    assert all(len(ids) == 1 for ids in reader.ids.values())
+
+
+async def test_a_broker_that_goes_away_and_comes_back_costs_nothing() -> None:
+    if kafka_server.why_not() is not None or not kafka_server.own_brokers():
+        pytest.skip("needs a broker of its own to kill: KAFKA_HOME")
+    with kafka_server.RealKafka() as kafka:
+        cluster = Cluster(kafka.bootstrap_servers, real=True)
+        topics = cluster.topics()
+        async with running(cluster.settings(topics)) as worker:
+            cluster.produce(topics.input, mixed(3000))
+            with Reader(cluster, [topics.results, topics.dead_letters]) as reader:
+                await asyncio.to_thread(reader.until, 100)
+                kafka.brokers[0].kill()
+                assert len(reader.seen) < 3000, "the broker went too late to show anything"
+                await until(lambda: bool(worker.status()["not_ready"]), "the worker says that it waits")
+                kafka.brokers[0].start(kafka.classpath)
+                assert await asyncio.to_thread(kafka.answers)
+                await asyncio.to_thread(reader.until_events, 3000)
+                await asyncio.to_thread(reader.rest)
+            await until(lambda: not worker.status()["not_ready"], "it is ready again")
+        assert len(reader.ids) == 3000
+        assert all(len(ids) == 1 for ids in reader.ids.values())
+        assert cluster.committed(topics) == cluster.ends(topics.input)
+
+
+async def test_an_outcome_that_the_broker_finds_too_large_becomes_a_dead_letter_without_its_value(
+    broker: Cluster,
+) -> None:
+    topics = broker.topics(partitions=1)
+    broker.create("small-" + topics.dead_letters, partitions=1)
+    flags = (f"kafka.topics.dead_letters=small-{topics.dead_letters}",)
+    from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
+
+    resource = ConfigResource(ConfigResource.Type.TOPIC, f"small-{topics.dead_letters}")
+    resource.add_incremental_config(
+        ConfigEntry("max.message.bytes", "5000", incremental_operation=AlterConfigOpType.SET)
+    )
+    admin = broker.admin()
+    for future in admin.incremental_alter_configs([resource]).values():
+        future.result(timeout=PATIENCE_S)
+    broker.produce(topics.input, [{"key": "k", "value": "x" * 20_000}, event(1)])
+    async with running(broker.settings(topics, *flags)):
+        (letter,) = await asyncio.to_thread(broker.read, [f"small-{topics.dead_letters}"], 1)
+        (result,) = await asyncio.to_thread(broker.read, [topics.results], 1)
+    assert header(letter, "image-worker.reason") == "outcome_too_large"
+    assert header(letter, "image-worker.value.omitted.bytes") == "20000"
+    assert (letter.key(), letter.value()) == (b"k", b"")
+    assert json.loads(result.value() or b"")["reference"]["id"] == "1"

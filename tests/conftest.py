@@ -1,0 +1,53 @@
+"""Clusters for all tests: librdkafka's embedded one, and a real Apache Kafka where one can be had."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+from tests import kafka_server
+from tests.clusters import Cluster
+from worker.kafka.embedded import EmbeddedKafka
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quiet_logs() -> None:
+    """Errors only: dead letters are what many tests are about."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+
+
+@pytest.fixture(scope="session")
+def embedded() -> Iterator[Cluster]:
+    with EmbeddedKafka() as kafka:
+        yield Cluster(kafka.bootstrap_servers, real=False, embedded_create=kafka.create)
+
+
+@pytest.fixture(scope="session")
+def broker() -> Iterator[Cluster]:
+    """A real Apache Kafka of one broker."""
+    if (reason := kafka_server.why_not()) is not None:
+        pytest.skip(reason)
+    if servers := os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+        yield Cluster(servers, real=True)
+        return
+    with kafka_server.RealKafka() as kafka:
+        yield Cluster(kafka.bootstrap_servers, real=True)
+
+
+@pytest.fixture(params=["embedded", pytest.param("broker", marks=pytest.mark.broker)])
+def cluster(request: pytest.FixtureRequest) -> Cluster:
+    """The contract suite runs over both."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """The shared corpus of photographs and broken files."""
+    folder = Path(os.environ.get("IMAGE_WORKER_CORPUS", Path(__file__).parent.parent.parent / "shared" / "corpus"))
+    if not folder.is_dir():
+        pytest.skip("no corpus: set IMAGE_WORKER_CORPUS to a folder with imagenet-sample/ and pillow/")
+    return folder

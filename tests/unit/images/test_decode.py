@@ -1,0 +1,199 @@
+"""Bytes to pixels: the same as the reference's, upright, opaque, and within limits."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from worker.errors import Reason, Rejected
+from worker.images.decode import Decoded, DecodeLimits, decode, prepare
+from worker.recipe import InputRecipe
+
+LIMITS = DecodeLimits(("jpeg", "png", "webp", "gif", "avif"), 1_000_000, draft=False)
+PLAIN = InputRecipe(8, 8, 8, 8, None, 0, False, (1, 1, 1), (0, 0, 0))
+CROPPED = InputRecipe(224, 224, None, None, 256, 3, True, (1, 1, 1), (0, 0, 0))
+
+
+@pytest.fixture(autouse=True)
+def _prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    prepare(LIMITS)
+
+
+def photo(width: int, height: int, mode: str = "RGB") -> Image.Image:
+    """Noise over a slope: every resampling mistake shows."""
+    noise = np.random.default_rng(7).integers(0, 64, (height, width, 3))
+    slope = np.linspace(0, 191, width)[None, :, None] + np.zeros((height, 1, 1))
+    return Image.fromarray((noise + slope).astype(np.uint8), "RGB").convert(mode)
+
+
+def saved(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, format, **options)
+    return buffer.getvalue()
+
+
+def pixels(data: bytes, recipe: InputRecipe = PLAIN, limits: DecodeLimits = LIMITS) -> npt.NDArray[np.uint8]:
+    decoded = decode(data, recipe, limits)
+    return np.frombuffer(decoded.pixels, np.uint8).reshape(recipe.height, recipe.width, 3)
+
+
+def refusal(data: bytes, limits: DecodeLimits = LIMITS, expected: str | None = None) -> Rejected:
+    with pytest.raises(Rejected) as caught:
+        decode(data, PLAIN, limits, expected)
+    assert caught.value.sha256 == hashlib.sha256(data).hexdigest()
+    return caught.value
+
+
+@pytest.mark.parametrize("size", [(500, 375), (375, 500), (256, 256), (301, 757), (100, 90), (33, 700), (2, 3)])
+@pytest.mark.parametrize(
+    ("recipe", "settings"),
+    [
+        (CROPPED, {"size": {"shortest_edge": 256}, "crop_size": {"height": 224, "width": 224}, "resample": 3}),
+        (
+            replace(CROPPED, shortest_edge=100, resample=2),
+            {"size": {"shortest_edge": 100}, "crop_size": {"height": 224, "width": 224}, "resample": 2},
+        ),
+        (
+            InputRecipe(160, 96, 160, 96, None, 2, False, (1, 1, 1), (0, 0, 0)),
+            {"size": {"height": 160, "width": 96}, "resample": 2, "do_center_crop": False},
+        ),
+        (
+            InputRecipe(223, 225, None, None, None, 2, True, (1, 1, 1), (0, 0, 0)),
+            {"do_resize": False, "crop_size": {"height": 223, "width": 225}},
+        ),
+    ],
+)
+def test_the_pixels_are_those_of_transformers(
+    size: tuple[int, int], recipe: InputRecipe, settings: dict[str, Any]
+) -> None:
+    processing = pytest.importorskip("transformers.image_processing_backends")
+    image = photo(*size)
+    backend = processing.PilBackend(
+        **{"do_resize": True, "do_center_crop": True} | settings, do_rescale=False, do_normalize=False
+    )
+    theirs = backend(image)["pixel_values"][0]
+    ours = pixels(saved(image), recipe, replace(LIMITS, max_pixels=10_000_000))
+    np.testing.assert_array_equal(ours, np.moveaxis(np.asarray(theirs), 0, -1))
+
+
+def test_what_the_file_was_is_told() -> None:
+    data = saved(photo(40, 30), "JPEG")
+    found = decode(data, PLAIN, LIMITS)
+    assert found == Decoded(found.pixels, 40, 30, "jpeg", hashlib.sha256(data).hexdigest())
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "AVIF"])
+def test_every_format_allowed_by_default_is_decoded(format: str) -> None:
+    assert decode(saved(photo(40, 30), format), PLAIN, LIMITS).format == format.lower()
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_comes_upright(orientation: int) -> None:
+    upright = photo(32, 16)
+    turned = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[orientation]
+    stored = upright if turned is None else upright.transpose(Image.Transpose(turned))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = saved(stored, exif=exif)
+    found = decode(data, PLAIN, LIMITS)
+    assert (found.width, found.height) == (32, 16)
+    np.testing.assert_array_equal(pixels(data), pixels(saved(upright)))
+
+
+def test_broken_exif_is_no_reason() -> None:
+    data = saved(photo(16, 16), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\x01\x12\x00\x03" * 9)
+    assert decode(data, PLAIN, LIMITS).format == "jpeg"
+
+
+def test_sixteen_bits_become_the_upper_eight() -> None:
+    ramp = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1024 + 513
+    found = pixels(saved(Image.fromarray(ramp)))
+    np.testing.assert_array_equal(found[..., 0], (ramp >> 8).astype(np.uint8))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_colours_under_alpha_are_not_revealed(mode: str) -> None:
+    hidden = photo(8, 8).convert(mode)
+    hidden.putalpha(0)
+    assert (pixels(saved(hidden)) == 255).all()
+
+
+def test_a_transparent_colour_of_a_palette_is_white() -> None:
+    image = Image.new("P", (8, 8), 1)
+    image.putpalette([9, 9, 9, 200, 0, 0])
+    assert (pixels(saved(image, transparency=1)) == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("mode", "format"), [("L", "PNG"), ("1", "PNG"), ("P", "PNG"), ("CMYK", "JPEG"), ("L", "JPEG")]
+)
+def test_other_colours_become_rgb(mode: str, format: str) -> None:
+    image = photo(8, 8).convert(mode)
+    expected = np.asarray(Image.open(BytesIO(saved(image, format))).convert("RGB"))
+    np.testing.assert_array_equal(pixels(saved(image, format)), expected)
+
+
+def test_an_animation_is_its_first_frame() -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue")]
+    assert (pixels(saved(frames[0], "GIF", save_all=True, append_images=frames[1:])) == [255, 0, 0]).all()
+
+
+def test_a_draft_is_close_to_the_full_image_and_tells_the_true_size() -> None:
+    data = saved(photo(980, 980).resize((980, 980)), "JPEG")
+    drafting = replace(LIMITS, draft=True)
+    recipe = replace(PLAIN, resample=2)
+    found = decode(data, recipe, drafting)
+    assert (found.width, found.height) == (980, 980)
+    difference = pixels(data, recipe).astype(int) - pixels(data, recipe, drafting)
+    assert abs(difference).max() <= 3
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda: b"", Reason.NOT_AN_IMAGE),
+        (lambda: b"<html><body>Not found</body></html>", Reason.NOT_AN_IMAGE),
+        (lambda: random.Random(1).randbytes(5000), Reason.NOT_AN_IMAGE),
+        (lambda: saved(photo(8, 8), "BMP"), Reason.UNSUPPORTED_FORMAT),
+        (lambda: saved(photo(8, 8), "TIFF"), Reason.UNSUPPORTED_FORMAT),
+        (lambda: saved(photo(8, 8), "ICO"), Reason.UNSUPPORTED_FORMAT),
+        (lambda: saved(photo(1001, 1000)), Reason.TOO_MANY_PIXELS),
+        (lambda: saved(Image.new("L", (3000, 1000))), Reason.TOO_MANY_PIXELS),
+        (lambda: saved(photo(200, 200), "JPEG")[:-2000], Reason.BROKEN_IMAGE),
+        (lambda: saved(photo(200, 200))[:-2000], Reason.BROKEN_IMAGE),
+        (lambda: saved(photo(200, 200), "WEBP")[:-200], Reason.BROKEN_IMAGE),
+        (lambda: saved(photo(200, 200), "AVIF")[:-200], Reason.BROKEN_IMAGE),
+        (lambda: b"\xff\xd8\xff\xe0 nothing else", Reason.BROKEN_IMAGE),
+        (lambda: b"\x89PNG\r\n\x1a\n nothing else", Reason.BROKEN_IMAGE),
+    ],
+)
+def test_what_cannot_be_done_has_its_reason(make: Callable[[], bytes], reason: Reason) -> None:
+    assert refusal(make()).reason is reason
+
+
+def test_a_format_is_decoded_only_where_it_is_allowed() -> None:
+    data = saved(photo(8, 8), "GIF")
+    assert refusal(data, replace(LIMITS, formats=("jpeg",))).reason is Reason.UNSUPPORTED_FORMAT
+    assert decode(saved(photo(8, 8), "BMP"), PLAIN, replace(LIMITS, formats=("bmp",))).format == "bmp"
+
+
+def test_a_sliver_does_not_grow_beyond_the_limit() -> None:
+    with pytest.raises(Rejected) as caught:
+        decode(saved(Image.new("L", (50_000, 1))), CROPPED, LIMITS)
+    assert caught.value.reason is Reason.TOO_MANY_PIXELS
+
+
+def test_the_digest_is_checked_before_anything_is_decoded() -> None:
+    data = b"no image, but nobody looked"
+    assert refusal(data, expected="0" * 64).reason is Reason.DIGEST_MISMATCH
+    assert refusal(data, expected=hashlib.sha256(data).hexdigest()).reason is Reason.NOT_AN_IMAGE
