@@ -22,9 +22,7 @@ def environment(**more: str) -> dict[str, str]:
     return {**plain, "PYTHONPATH": str(ROOT), **more}
 
 
-def image_worker(
-    *arguments: str, stdin: bytes | None = None, **variables: str
-) -> subprocess.CompletedProcess[bytes]:
+def image_worker(*arguments: str, stdin: bytes | None = None, **variables: str) -> subprocess.CompletedProcess[bytes]:
     """Run a command to its end; `variables` are added to the environment."""
     return subprocess.run(
         command(*arguments), input=stdin, capture_output=True, timeout=PATIENCE_S, env=environment(**variables)

@@ -52,7 +52,9 @@ def test_a_directory_is_sent_inline_with_its_addresses_as_keys(
     (tmp_path / "a").write_bytes(b"\xff\xd8\xff1")
     (tmp_path / "b").write_bytes(b"\xff\xd8\xff2")
     assert produce(embedded, topics, "--dir", str(tmp_path), "--inline").returncode == 0
-    assert dict(inputs(embedded, topics, 2)) == {(tmp_path / name).as_uri().encode(): (tmp_path / name).read_bytes() for name in "ab"}
+    assert dict(inputs(embedded, topics, 2)) == {
+        (tmp_path / name).as_uri().encode(): (tmp_path / name).read_bytes() for name in "ab"
+    }
 
 
 def test_lines_of_a_file_and_of_stdin_are_events(embedded: Cluster, topics: Topics, tmp_path: Path) -> None:

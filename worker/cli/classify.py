@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -47,7 +48,13 @@ async def _classify(settings: Settings, words: list[str], as_json: bool) -> None
             for_all = progress.add_task("classified", total=len(sources))
             async for verdict in images.verdicts(sources):
                 if as_json:
-                    typer.echo(json.dumps(verdict.as_json(room.classifier.labels, settings.events.top_k)))
+                    _print(json.dumps(verdict.as_json(room.classifier.labels, settings.events.top_k)))
                 else:
-                    typer.echo(verdict.as_line(width))
+                    _print(verdict.as_line(width))
                 progress.advance(for_all)
+
+
+def _print(line: str) -> None:
+    # Not typer.echo, which writes past the progress bar to the terminal that it is on.
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()

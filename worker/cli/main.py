@@ -51,11 +51,11 @@ def main() -> None:
         sys.exit(error.exit_code)
 
 
-# Each command group registers itself with the app, in the order of `--help`.
-from worker.cli import run as _run  # noqa: E402,F401,I001
-from worker.cli import check as _check  # noqa: E402,F401
-from worker.cli import demo as _demo  # noqa: E402,F401
-from worker.cli import classify as _classify  # noqa: E402,F401
-from worker.cli import produce as _produce  # noqa: E402,F401
-from worker.cli import watch as _watch  # noqa: E402,F401
-from worker.cli import config as _config  # noqa: E402,F401
+# Each command group registers itself with the app.
+import worker.cli.check  # noqa: E402
+import worker.cli.classify  # noqa: E402
+import worker.cli.config  # noqa: E402
+import worker.cli.demo  # noqa: E402
+import worker.cli.produce  # noqa: E402
+import worker.cli.run  # noqa: E402
+import worker.cli.watch  # noqa: E402,F401

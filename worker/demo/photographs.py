@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from io import BytesIO
@@ -44,14 +44,18 @@ class Photograph:
     """A small JPEG."""
 
 
-def photographs() -> list[Photograph]:
-    """All of them; encoding takes a second or two. Raises ConfigurationError where the demo's extra is missing."""
+def files() -> list[Path]:
+    """The photographs' files. Raises ConfigurationError where the demo's extra is missing."""
     spec = find_spec(PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise ConfigurationError("the demo's photographs are not installed: run `pip install 'image-worker[demo]'`")
     folder = Path(spec.submodule_search_locations[0]) / "data"
-    present = [(folder / file, title) for file, title in _TITLES.items() if (folder / file).is_file()]
-    return [_photograph(path, title) for path, title in present]
+    return [folder / name for name in _TITLES if (folder / name).is_file()]
+
+
+def photographs(paths: Iterable[Path]) -> list[Photograph]:
+    """The photographs in files; encoding takes a second or two."""
+    return [_photograph(path, _TITLES[path.name]) for path in paths]
 
 
 def encode(image: Image.Image, file_format: str) -> bytes:

@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from worker.demo.figures import Showing, add_up
 from worker.demo.page import page
 from worker.demo.stage import BLOCKED_TOPIC, Stage, stage
 from worker.demo.table import tables
-from worker.errors import Fatal
+from worker.errors import ConfigurationError, Fatal
 from worker.kafka.reader import Start
 from worker.kafka.writer import Writer
 from worker.watch import Seen, as_line, follow
@@ -32,18 +32,22 @@ async def perform(report: Path, keep: bool, console: Console, progress: Progress
 
     Raises Fatal where an outcome does not come, ConfigurationError where the demo's extra is not installed.
     """
+    if not report.resolve().parent.is_dir():
+        raise ConfigurationError(f"--report {report}: there is no such directory")
     console.print("Starting an embedded Kafka, a web server with photographs, the model and the worker.")
-    async with stage() as scene:
+    async with AsyncExitStack() as stack:
+        with console.status("loading the model, and encoding photographs"):
+            scene = await stack.enter_async_context(stage())
         _introduce(scene, console)
         cast = roles(scene.photographs, scene.web)
         topics = scene.settings.kafka.topics
         following = follow(scene.settings, [topics.results, topics.dead_letters, BLOCKED_TOPIC], Start())
-        async with aclosing(following) as outcomes:
-            await asyncio.to_thread(_send, scene, cast)
-            showing = add_up(cast, await _collect(scene, outcomes, len(cast), progress))
-            _show(showing, report, console)
-            if keep:
-                await _keep(scene, outcomes, console)
+        outcomes = await stack.enter_async_context(aclosing(following))
+        await asyncio.to_thread(_send, scene, cast)
+        showing = add_up(cast, await _collect(scene, outcomes, len(cast), progress))
+        _show(showing, report, console)
+        if keep:
+            await _keep(scene, outcomes, console)
 
 
 def _introduce(scene: Stage, console: Console) -> None:

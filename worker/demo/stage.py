@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from worker.app import Worker
 from worker.demo.cast import Page, pages
-from worker.demo.photographs import Photograph, photographs
+from worker.demo.photographs import Photograph, files, photographs
 from worker.demo.web import serving
 from worker.kafka.embedded import EmbeddedKafka
 from worker.settings import Settings
@@ -38,6 +38,7 @@ async def stage() -> AsyncIterator[Stage]:
 
     Raises ConfigurationError where the demo's extra is not installed.
     """
+    paths = files()
     content: dict[str, Page] = {}
     with EmbeddedKafka() as kafka:
         async with serving(content) as port:
@@ -47,7 +48,7 @@ async def stage() -> AsyncIterator[Stage]:
             worker = Worker(settings)
             running = asyncio.create_task(worker.run())
             try:
-                found = await asyncio.to_thread(photographs)
+                found = await asyncio.to_thread(photographs, paths)
                 content.update(pages(found))
                 await _ready(worker, running)
                 yield Stage(settings, worker, running, f"http://127.0.0.1:{port}", found)
