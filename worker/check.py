@@ -31,7 +31,7 @@ async def findings(settings: Settings) -> AsyncIterator[Finding]:
     for finding in await asyncio.to_thread(_cluster, settings):
         yield finding
     if settings.events.registry_url is not None:
-        async for finding in _registry(settings.events, settings.kafka.topics.results):
+        async for finding in registry_findings(settings.events, settings.kafka.topics.results):
             yield finding
     classifier, finding = await asyncio.to_thread(_model, settings)
     yield finding
@@ -56,7 +56,8 @@ def _schema_files(settings: EventsSettings) -> Finding:
         return _failed("events.schema_files", error)
 
 
-async def _registry(settings: EventsSettings, results: str) -> AsyncIterator[Finding]:
+async def registry_findings(settings: EventsSettings, results: str) -> AsyncIterator[Finding]:
+    """The registry, and whether the topic of results may carry this release's schema."""
     subject, schema = f"{results}-value", latest(CLASSIFICATION)
     async with _open_registry(settings) as registry:
         try:

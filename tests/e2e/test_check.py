@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.cli import image_worker
 from tests.clusters import Cluster, Topics
+from tests.registry import registry
+from worker.check import registry_findings
+from worker.settings import resolve
 
 
 def check(cluster: Cluster, topics: Topics, *more: str) -> tuple[int, dict[str, tuple[str, str]]]:
@@ -40,6 +45,22 @@ def test_it_goes_on_after_each_failure_and_says_what_to_do(embedded: Cluster) ->
     assert set(failed) == {"events.schema_files", "topic nowhere", "registry", "model"}
     assert "create it" in failed["topic nowhere"]
     assert "check events.registry_url" in failed["registry"]
+
+
+@pytest.mark.parametrize(
+    ("compatible", "register", "text"),
+    [(True, "true", "compatible"), (True, "false", "has no such schema"), (False, "true", "is not compatible")],
+)
+async def test_the_registry_is_asked_for_the_schema_of_the_results(compatible: bool, register: str, text: str) -> None:
+    async with registry() as fake:
+        fake.compatible = compatible
+        flags = [f"events.registry_url={fake.url}", f"events.register_schemas={register}"]
+        settings = resolve(None, flags, {}).settings
+        found = {finding.subject: finding async for finding in registry_findings(settings.events, "results")}
+    assert found["registry"].remedy == ""
+    subject = found["subject results-value"]
+    assert text in subject.result + subject.remedy
+    assert bool(subject.remedy) == (text != "compatible")
 
 
 def test_a_wrong_configuration_is_a_failed_line_and_exit_code_2() -> None:

@@ -12,10 +12,12 @@ import pytest
 
 from tests.cli import error_line, image_worker
 from tests.clusters import Cluster, Topics
+from tests.registry import registry as schema_registry
 from worker.errors import ConfigurationError, Reason, Rejected
 from worker.kafka.classification import Classifications, Timing, encoder
 from worker.kafka.deadletter import DeadLetters
 from worker.kafka.reader import Start, parse_start
+from worker.kafka.registry import Registry
 from worker.kafka.settings import EventsSettings
 from worker.records import (
     Coordinates,
@@ -34,9 +36,10 @@ IDENTITY = ModelIdentity("free", "0" * 40, "f" * 64, "numpy", "fp32")
 RECORD = SourceRecord(Coordinates("in", 1, 2), 5, b"key", b'{"url": "http://a/\\u001b[31m", "id": "9"}', ())
 
 
-async def classification(topics: Topics, output: str) -> OutgoingRecord:
-    settings, cluster_topics = EventsSettings.model_validate({"output_encoding": output}), settings_topics(topics)
-    encode = await encoder(settings, topics.results, None)
+async def classification(topics: Topics, output: str, registry: Registry | None = None) -> OutgoingRecord:
+    settings = EventsSettings.model_validate({"output_encoding": output, "register_schemas": True})
+    cluster_topics = settings_topics(topics)
+    encode = await encoder(settings, topics.results, registry)
     results = Classifications(cluster_topics, settings, IDENTITY, ("cat", "dog"), encode)
     pixels = Pixels(np.zeros((1, 1, 3), np.uint8), 640, 480, "jpeg", "a" * 64)
     prediction = Prediction(np.array([0.75, 0.25], np.float32), 4, "size", 0.01, 0.02)
@@ -61,8 +64,8 @@ def publish(cluster: Cluster, records: Iterable[OutgoingRecord]) -> None:
         cluster.produce(each.topic, [record])
 
 
-async def see(cluster: Cluster, topics: Topics, count: int, *, dead_letters: bool = False) -> list[Seen]:
-    settings = cluster.settings(topics)
+async def see(cluster: Cluster, topics: Topics, count: int, *flags: str, dead_letters: bool = False) -> list[Seen]:
+    settings = cluster.settings(topics, *flags)
     seen: list[Seen] = []
     async with aclosing(follow(settings, outcome_topics(settings, dead_letters), Start())) as outcomes:
         while len(seen) < count:
@@ -82,6 +85,19 @@ async def test_a_classification_is_read_in_every_encoding(embedded: Cluster, out
     line = as_line(seen).plain
     assert "cat" in line
     assert "0.750  allow" in line
+
+
+async def test_a_framed_classification_is_read_with_the_registry(embedded: Cluster) -> None:
+    topics = embedded.topics()
+    async with schema_registry() as fake:
+        registry = Registry(EventsSettings(registry_url=fake.url))
+        publish(embedded, [await classification(topics, "auto", registry)])
+        await registry.close()
+        (seen,) = await see(embedded, topics, 1, f"events.registry_url={fake.url}")
+        assert seen.classification is not None
+        assert seen.classification["decision"]["label"] == "cat"
+        (seen,) = await see(embedded, topics, 1)
+        assert "set events.registry_url" in (seen.problem or "")
 
 
 async def test_control_characters_of_strangers_do_not_reach_the_terminal(embedded: Cluster) -> None:

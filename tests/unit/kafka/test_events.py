@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
 import pytest
 
-from worker.errors import ConfigurationError
+from tests.registry import registry
+from worker.errors import ConfigurationError, Fatal
 from worker.kafka.codec import EventDecoder
 from worker.kafka.events import Event, EventMaker
+from worker.kafka.registry import Registry
 from worker.kafka.settings import EventsSettings
 from worker.records import Coordinates, ImageReference, SourceRecord
 
@@ -78,3 +81,23 @@ def test_a_data_address_is_no_key() -> None:
 def test_confluent_framing_needs_a_registry() -> None:
     with pytest.raises(ConfigurationError, match=r"events\.registry_url"):
         EventMaker(EventsSettings(), "confluent", "images", "address")
+
+
+async def test_confluent_framing_has_the_id_that_the_registry_gave() -> None:
+    async with registry() as fake:
+        settings = EventsSettings(registry_url=fake.url, register_schemas=True)
+        maker = await asyncio.to_thread(EventMaker, settings, "confluent", "images", "address")
+        event = maker.of_address("http://a", "7")
+        reader = Registry(settings)
+        record = SourceRecord(Coordinates("images", 0, 0), -1, event.key, event.value, ())
+        assert await EventDecoder(settings, reader).decode(record) == ImageReference(address="http://a", id="7")
+        await reader.close()
+
+
+async def test_a_schema_that_the_registry_has_not_is_fatal_and_so_is_a_registry_that_is_away() -> None:
+    async with registry() as fake:
+        settings = EventsSettings(registry_url=fake.url)
+        with pytest.raises(Fatal, match="has no such schema under 'images-value'"):
+            await asyncio.to_thread(EventMaker, settings, "confluent", "images", "address")
+    with pytest.raises(Fatal, match="cannot be reached"):
+        await asyncio.to_thread(EventMaker, settings, "confluent", "images", "address")
