@@ -96,7 +96,8 @@ def _sources(
         yield str(file), _read_file(file)
     yield "environment", _read_environment(environment)
     for flag in flags:
-        yield f"flag --set {flag}", _read_flag(flag)
+        # Without its value, which may be a secret.
+        yield f"flag --set {flag.partition('=')[0]}", _read_flag(flag)
 
 
 def _read_file(file: Path) -> dict[str, Any]:
@@ -165,7 +166,9 @@ def _put(tree: dict[str, Any], path: KeyPath, value: Any) -> None:
 
 
 def _environment_name(path: KeyPath) -> str:
-    return f"environment {PREFIX}{'__'.join(path).upper()}"
+    """The variable of a key. What is deeper than the fields, in a table, is written as the field's JSON."""
+    depth = next((depth for depth in range(1, len(path)) if section_at(path[:depth]) is None), len(path))
+    return f"environment {PREFIX}{'__'.join(path[:depth]).upper()}"
 
 
 def _explain(problem: Any, origins: Origins) -> str:

@@ -1,13 +1,22 @@
-"""What the commands share: the global options, resolved into settings."""
+"""What the commands share: the global options resolved into settings, quiet logs, and a progress bar.
+
+What takes long to import is imported where it is used, so that a command waits for nothing that it does not need.
+"""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
-from worker.settings import Resolved, Settings, resolve
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from worker.observe.settings import ObserveSettings
+    from worker.settings import Resolved, Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +26,41 @@ class Context:
     config: Path | None
     flags: tuple[str, ...]
 
-    def resolve(self, *more: str) -> Resolved:
-        """The settings; `more` are flags of the command's own, which win."""
-        return resolve(self.config, (*self.flags, *more))
 
+def resolved(context: typer.Context) -> Resolved:
+    """The settings, each with its source."""
+    from worker.settings import resolve
 
-def settings_of(context: typer.Context, *more: str) -> Settings:
-    """The resolved settings of a command."""
     options: Context = context.obj
-    return options.resolve(*more).settings
+    return resolve(options.config, options.flags)
+
+
+def settings_of(context: typer.Context) -> Settings:
+    """The resolved settings of a command."""
+    return resolved(context).settings
+
+
+def quiet_logs(settings: ObserveSettings, level: Literal["warning", "error"] = "warning") -> None:
+    """Log this level and worse only: the command's output is its own."""
+    from worker.observe.logs import set_up
+
+    set_up(settings.model_copy(update={"log_level": level}))
+
+
+def progress_bar() -> Progress:
+    """A bar on stderr where that is a terminal, else nothing. Lines printed while it is shown stand above it."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=console,
+        disable=not console.is_terminal,
+        transient=True,
+        # Only what goes to the same terminal may be moved above the bar: a pipe keeps its own.
+        redirect_stdout=sys.stdout.isatty(),
+    )

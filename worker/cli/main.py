@@ -59,4 +59,11 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-from worker.cli import run as _run  # noqa: E402,F401 - each command group registers itself with the app
+# Each command group registers itself with the app.
+import worker.cli.check  # noqa: E402
+import worker.cli.classify  # noqa: E402
+import worker.cli.config  # noqa: E402
+import worker.cli.demo  # noqa: E402
+import worker.cli.produce  # noqa: E402
+import worker.cli.run  # noqa: E402
+import worker.cli.watch  # noqa: E402,F401

@@ -13,8 +13,8 @@ from worker.records import Headers, Outcome, OutgoingRecord, SourceRecord, outco
 OUTCOME_ID = "image-worker.outcome.id"
 REASON = "image-worker.reason"
 VALUE_OMITTED = "image-worker.value.omitted.bytes"
-_CONNECT = "__connect.errors."
-_OURS = (_CONNECT, "image-worker.")
+CONNECT = "__connect.errors."
+_OURS = (CONNECT, "image-worker.")
 _LARGEST_KEY = 10_000
 
 
@@ -53,12 +53,12 @@ class DeadLetters:
     def _added(self, record: SourceRecord, rejected: Rejected) -> Headers:
         where = record.coordinates
         texts = {
-            _CONNECT + "topic": where.topic,
-            _CONNECT + "partition": str(where.partition),
-            _CONNECT + "offset": str(where.offset),
-            _CONNECT + "stage": str(rejected.reason.stage),
-            _CONNECT + "exception.class.name": f"{type(rejected).__module__}.{type(rejected).__qualname__}",
-            _CONNECT + "exception.message": str(rejected),
+            CONNECT + "topic": where.topic,
+            CONNECT + "partition": str(where.partition),
+            CONNECT + "offset": str(where.offset),
+            CONNECT + "stage": str(rejected.reason.stage),
+            CONNECT + "exception.class.name": f"{type(rejected).__module__}.{type(rejected).__qualname__}",
+            CONNECT + "exception.message": str(rejected),
             REASON: str(rejected.reason),
             OUTCOME_ID: outcome_id(where, self._fingerprint),
         }

@@ -59,7 +59,7 @@ class Registry:
         except SchemaRegistryError as error:
             raise Fatal(
                 f"the registry at {self.url} has no such schema under {subject!r} ({error.error_message}): register "
-                "schemas/classification there, or set events.register_schemas"
+                "it there (the package has it in schemas/), or set events.register_schemas"
             ) from error
         return int(found.schema_id or 0)
 
