@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from PIL import Image
 
@@ -97,8 +97,14 @@ class Cluster:
         """The group's committed offsets by partition. Asks without joining the group."""
         consumer = self._asker(topics.group)
         numbers = consumer.list_topics(topics.input, timeout=10).topics[topics.input].partitions
-        found = consumer.committed([TopicPartition(topics.input, number) for number in numbers], timeout=10)
-        consumer.close()
+        try:
+            found = consumer.committed([TopicPartition(topics.input, number) for number in numbers], timeout=10)
+        except KafkaException as error:
+            if error.args[0].code() not in (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE):
+                raise
+            return {}  # the coordinator is still being chosen: nothing can be committed yet
+        finally:
+            consumer.close()
         return {entry.partition: entry.offset for entry in found if entry.offset >= 0}
 
     def ends(self, topic: str) -> dict[int, int]:

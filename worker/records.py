@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import uuid
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-
-_OUTCOMES = uuid.UUID("0f9b51a4-6a0e-5a5c-9e0b-6d1f6a1d4c11")
 
 Headers = tuple[tuple[str, bytes | None], ...]
 """A record's headers in their order; names may repeat."""
@@ -132,6 +130,9 @@ class Outcome:
 
 
 def outcome_id(coordinates: Coordinates, fingerprint: str) -> str:
-    """The identity of an outcome: the same for every repeat of the same source record with the same model."""
+    """The identity of an outcome: the same for every repeat of the same source record with the same model.
+
+    32 hex digits: the first half of a sha256 over topic, partition, offset and the model's fingerprint.
+    """
     name = f"{coordinates.topic}/{coordinates.partition}/{coordinates.offset}/{fingerprint}"
-    return str(uuid.uuid5(_OUTCOMES, name))
+    return hashlib.sha256(name.encode()).hexdigest()[:32]

@@ -64,7 +64,7 @@ class KafkaSettings(Section):
         "`max.message.bytes`, so that a dead letter can carry the value it refuses.",
     )
     settle_interval_ms: int = Field(
-        20,
+        50,
         ge=0,
         le=10_000,
         description="Under load, milliseconds between two settlement cycles; a cycle costs two round trips. With "

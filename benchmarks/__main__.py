@@ -1,0 +1,37 @@
+"""`python -m benchmarks [NAME ...] [--quick]`: run the benchmarks, all of them where none is named."""
+
+from __future__ import annotations
+
+import argparse
+
+from benchmarks import cost, latency, memory, model_bound, plain
+from benchmarks.report import Report
+
+BENCHMARKS = {
+    "cost": cost.run,
+    "model-bound": model_bound.run,
+    "plain": plain.run,
+    "latency": latency.run,
+    "memory": memory.run,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(BENCHMARKS)}")
+    parser.add_argument(
+        "--quick", action="store_true", help="a tenth of the work: shows that it runs, not what it costs"
+    )
+    arguments = parser.parse_args()
+    if unknown := set(arguments.names) - set(BENCHMARKS):
+        parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
+    reports: list[Report] = []
+    for name in arguments.names or BENCHMARKS:
+        print(f"\n== {name}", flush=True)
+        report = BENCHMARKS[name](arguments.quick)
+        report.write(name)
+        reports.append(report)
+    print("\n" + "\n".join(report.line() for report in reports))
+
+
+main()
