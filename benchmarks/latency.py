@@ -47,7 +47,7 @@ def run(quick: bool) -> Report:
 def _measure(parts: Stage, topics: Topics, count: int) -> list[tuple[float, float]]:
     """For each event: ms from produced to visible, and ms of fetch, decode and forward."""
     servers = parts.cluster.bootstrap_servers
-    producer = Producer({"bootstrap.servers": servers, "linger.ms": 0})
+    producer = Producer({"bootstrap.servers": servers, "linger.ms": 0, "log_level": 0})
     consumer = Consumer({"bootstrap.servers": servers, "group.id": "latency", "log_level": 0})
     numbers = consumer.list_topics(topics.results).topics[topics.results].partitions
     ends = [consumer.get_watermark_offsets(TopicPartition(topics.results, n))[1] for n in numbers]

@@ -38,9 +38,8 @@ class Report:
 
 def machine() -> dict[str, Any]:
     """The processor, its cores, and how busy they were."""
-    model = next(
-        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").open() if line.startswith("model name")), ""
-    )
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
     return {
         "processor": model,
         "cpus": len(os.sched_getaffinity(0)),
