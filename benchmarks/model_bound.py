@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.cost import decode
 from benchmarks.report import Report
 from benchmarks.stage import Stage, stage, wait_until_committed, worker
-from worker.models.classifier import load
+from worker.models.load import load
 from worker.models.settings import ModelSettings
 
 

@@ -6,7 +6,7 @@ import asyncio
 import sys
 
 from worker.app import Worker
-from worker.cli.main import leave
+from worker.cli.root import leave
 from worker.cli.run import run_until_signalled
 from worker.errors import Fatal
 from worker.observe.logs import set_up

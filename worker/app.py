@@ -25,8 +25,9 @@ from worker.kafka.registry import Registry
 from worker.kafka.sink import AtLeastOnceSink
 from worker.kafka.thread import KafkaThread, raise_ended
 from worker.kafka.topics import require_topics
-from worker.models.classifier import Classifier, load
+from worker.models.classifier import Classifier
 from worker.models.inference import Batcher
+from worker.models.load import load
 from worker.observe.health import HealthPages
 from worker.observe.metrics import Metrics
 from worker.pipeline import Chain, Pipeline

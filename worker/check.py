@@ -16,7 +16,8 @@ from worker.kafka.registry import Registry
 from worker.kafka.schemas import CLASSIFICATION, by_mark, latest
 from worker.kafka.settings import EventsSettings
 from worker.kafka.topics import ClusterLook, Finding, wanted_topics
-from worker.models.classifier import Classifier, load
+from worker.models.classifier import Classifier
+from worker.models.load import load
 from worker.observe.metrics import Metrics
 from worker.records import ImageReference
 from worker.settings import Settings

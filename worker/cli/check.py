@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from worker.cli.common import quiet_logs, resolved
-from worker.cli.main import app
+from worker.cli.root import app
 from worker.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from worker.cli.common import progress_bar, quiet_logs, settings_of
-from worker.cli.main import app
+from worker.cli.root import app
 
 if TYPE_CHECKING:
     from worker.settings import Settings

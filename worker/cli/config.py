@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from worker.cli.common import resolved
-from worker.cli.main import app
+from worker.cli.root import app
 
 config = typer.Typer(help="The settings: what they are and where each came from; the full reference.")
 app.add_typer(config, name="config", no_args_is_help=True)

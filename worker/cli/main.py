@@ -1,45 +1,15 @@
-"""The root of the command line: global options, and errors as one line with an exit code."""
+"""The console script: every command group, and errors as one line with an exit code."""
 
 from __future__ import annotations
 
-import os
 import sys
-from pathlib import Path
-from typing import Annotated, NoReturn
 
-import typer
-
-from worker import __version__
-from worker.cli.common import Context
+from worker.cli import check, classify, config, demo, produce, run, watch
+from worker.cli.root import app, leave
 from worker.errors import Fatal
 
-app = typer.Typer(
-    name="image-worker",
-    help="Classify the images that Kafka events name, in batches, and commit only what is done.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        typer.echo(__version__)
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    context: typer.Context,
-    config: Annotated[Path | None, typer.Option("--config", help="Settings in a TOML file.", dir_okay=False)] = None,
-    flags: Annotated[
-        list[str] | None, typer.Option("--set", metavar="SECTION.KEY=VALUE", help="A setting; wins over all else.")
-    ] = None,
-    _version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
-) -> None:
-    context.obj = Context(config, tuple(flags or ()))
+COMMAND_GROUPS = (run, demo, check, classify, produce, watch, config)
+"""Each registered its commands with the root when it was imported."""
 
 
 def main() -> None:
@@ -50,20 +20,3 @@ def main() -> None:
         for line in str(error).splitlines():
             print(f"image-worker: {line}", file=sys.stderr)  # noqa: T201
         leave(error.exit_code)
-
-
-def leave(code: int) -> NoReturn:
-    """End the process. A client whose broker went away could keep the interpreter from ending on its own."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
-# Each command group registers itself with the app.
-import worker.cli.check  # noqa: E402
-import worker.cli.classify  # noqa: E402
-import worker.cli.config  # noqa: E402
-import worker.cli.demo  # noqa: E402
-import worker.cli.produce  # noqa: E402
-import worker.cli.run  # noqa: E402
-import worker.cli.watch  # noqa: E402,F401

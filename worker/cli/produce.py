@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from worker.cli.common import progress_bar, quiet_logs, settings_of
-from worker.cli.main import app
+from worker.cli.root import app
 
 
 class Encoding(StrEnum):

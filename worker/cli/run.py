@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from worker.cli.common import settings_of
-from worker.cli.main import app, leave
+from worker.cli.root import app, leave
 
 if TYPE_CHECKING:
     from worker.app import Worker

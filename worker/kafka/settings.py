@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, SecretStr, field_validator
 
-from worker.kafka.properties import check_properties
+from worker.kafka.owned import check_properties
 from worker.knobs import Section
 
 Properties = dict[str, str | int | float | bool]
@@ -73,7 +73,7 @@ class KafkaSettings(Section):
     drain_deadline_s: float = Field(
         30.0,
         gt=0,
-        le=600,
+        le=240,
         description="Seconds that a shutdown or a rebalance waits for the work in flight; what is not done by then is "
         "left to the next owner. Keep it below the orchestrator's grace period.",
     )

@@ -129,7 +129,7 @@ class KafkaThread:
     def _cycle(self) -> None:
         self._step()
         if self._intake.full():
-            # Under pressure outcomes come by the hundreds a second: a look now and then is cheaper less than a wake for each.
+            # Under pressure outcomes come by the hundreds a second: looking now and then is cheaper.
             self._stop.wait(_BUSY_POLL_S)
         else:
             self._admit(_BUSY_POLL_S if self._ledger.in_flight else _IDLE_POLL_S)

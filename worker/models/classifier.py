@@ -1,7 +1,4 @@
-"""The contract that a model's backend keeps, and the way to a loaded one.
-
-Nothing here imports torch: a backend is imported when it is loaded.
-"""
+"""The contract that a model's backend keeps."""
 
 from __future__ import annotations
 
@@ -10,8 +7,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from worker.errors import Fatal, WorkerError
-from worker.models.settings import ModelSettings
+from worker.errors import WorkerError
 from worker.recipe import InputRecipe
 from worker.records import ModelIdentity
 
@@ -46,26 +42,3 @@ class Classifier(Protocol):
         A row does not depend on the other images. Raises OutOfMemory when a smaller batch may do, Fatal when the
         device is lost; any other exception is taken as the fault of an image in the batch.
         """
-
-
-def load(settings: ModelSettings) -> Classifier:
-    """The model that the settings name, loaded and warm.
-
-    Raises ConfigurationError where the settings are wrong, Fatal where the model cannot be used; both say what to do.
-    """
-    from worker.models.torch import load as load_torch
-
-    classifier = load_torch(settings)
-    warm_up(classifier)
-    return classifier
-
-
-def warm_up(classifier: Classifier) -> None:
-    """Runs one black image through the model. Raises Fatal where it fails or breaks the contract."""
-    recipe, name = classifier.recipe, classifier.identity.name
-    try:
-        scores = classifier.predict(np.zeros((1, recipe.height, recipe.width, 3), np.uint8))
-    except OutOfMemory as error:
-        raise Fatal(f"model {name} does not fit the device with one image: {error}; use a smaller model") from error
-    if scores.shape != (1, len(classifier.labels)):
-        raise Fatal(f"model {name} gave scores of shape {scores.shape} for {len(classifier.labels)} labels")

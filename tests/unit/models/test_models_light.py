@@ -12,8 +12,9 @@ import pytest
 from pydantic import ValidationError
 
 from worker.errors import Fatal
-from worker.models.classifier import OutOfMemory, PixelBatch, ScoreBatch, warm_up
+from worker.models.classifier import OutOfMemory, PixelBatch, ScoreBatch
 from worker.models.cpus import available_cpus
+from worker.models.load import warm_up
 from worker.models.settings import BatchSettings, ModelSettings
 from worker.testing import FreeClassifier
 

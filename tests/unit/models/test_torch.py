@@ -15,8 +15,9 @@ import torch
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from worker.errors import ConfigurationError, Fatal
-from worker.models.classifier import OutOfMemory, PixelBatch, load
+from worker.models.classifier import OutOfMemory, PixelBatch
 from worker.models.inference import Batcher
+from worker.models.load import load
 from worker.models.settings import BatchSettings, ModelSettings
 from worker.models.torch import TorchClassifier
 from worker.models.torch import load as load_torch
