@@ -24,7 +24,7 @@ class Parsed:
 
 
 def parse(words: Sequence[str]) -> Parsed:
-    """Parse the words after `image-worker`, running nothing. Raises the parser's UsageError for what it does not know."""
+    """Parse the words after `image-worker`, running nothing. Raises the parser's UsageError."""
     command: Any = typer.main.get_command(app)
     names: list[str] = []
     with command.make_context("image-worker", list(words)) as context:
