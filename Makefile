@@ -6,11 +6,14 @@ BIN := .venv/bin
 
 install: .venv/installed
 
+# What was interrupted half way is made anew.
 .venv/installed: pyproject.toml constraints.txt
-	@test -x $(BIN)/python || { echo "making .venv ..."; $(PYTHON) -m venv .venv; }
+	@test ! -e .venv/installing || rm -rf .venv
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "making .venv ..."; $(PYTHON) -m venv .venv; }
+	@rm -f $@ && touch .venv/installing
 	@echo "installing (some 700 MB with torch; a minute or two) ..."
-	@$(BIN)/pip install --disable-pip-version-check --progress-bar on --quiet -c constraints.txt -e '.[demo,dev]'
-	@touch $@
+	@$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
+	@mv .venv/installing $@ && touch $@
 	@echo "installed: $(BIN)/image-worker"
 
 demo: install

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,19 @@ import structlog
 from tests import kafka_server
 from tests.clusters import Cluster
 from worker.kafka.embedded import EmbeddedKafka
+
+_NEEDS = {"broker", "corpus"}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With REQUIRE_BROKER_AND_CORPUS=1, which CI sets, what would be skipped for want of one of the two fails."""
+    report = yield
+    needs = _NEEDS.intersection([*(mark.name for mark in item.iter_markers()), *getattr(item, "fixturenames", ())])
+    if report.skipped and needs and os.environ.get("REQUIRE_BROKER_AND_CORPUS") == "1":
+        report.outcome = "failed"
+        report.longrepr = f"REQUIRE_BROKER_AND_CORPUS=1, and this was skipped: {report.longrepr}"
+    return report
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -47,7 +60,7 @@ def cluster(request: pytest.FixtureRequest) -> Cluster:
 @pytest.fixture(scope="session")
 def corpus() -> Path:
     """The shared corpus of photographs and broken files."""
-    folder = Path(os.environ.get("IMAGE_WORKER_CORPUS", Path(__file__).parent.parent.parent / "shared" / "corpus"))
+    folder = Path(os.environ.get("CORPUS_HOME", Path(__file__).parent.parent.parent / "shared" / "corpus"))
     if not folder.is_dir():
-        pytest.skip("no corpus: set IMAGE_WORKER_CORPUS to a folder with imagenet-sample/ and pillow/")
+        pytest.skip("no corpus: set CORPUS_HOME to a folder with imagenet-sample/ and pillow/")
     return folder

@@ -14,11 +14,11 @@ from worker.errors import Rejected
 from worker.images.pool import DecodePool
 from worker.records import EncodedImage, Pixels
 
-CORPUS = Path(os.environ.get("IMAGE_WORKER_CORPUS", Path(__file__).parents[2].parent / "shared" / "corpus")) / "pillow"
+CORPUS = Path(os.environ.get("CORPUS_HOME", Path(__file__).parents[2].parent / "shared" / "corpus")) / "pillow"
 
 
 @pytest.mark.corpus
-@pytest.mark.skipif(not CORPUS.is_dir(), reason="no corpus: set IMAGE_WORKER_CORPUS to its folder")
+@pytest.mark.skipif(not CORPUS.is_dir(), reason="no corpus: set CORPUS_HOME to its folder")
 @pytest.mark.parametrize(
     "formats", [("jpeg", "png", "webp", "gif", "avif"), ("jpeg", "png", "webp", "gif", "avif", "bmp", "tiff")]
 )

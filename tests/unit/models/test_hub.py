@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import checkpoints
-import hub
 import pytest
+
+from tests.unit.models import checkpoints, hub
 
 _LOCATE = """
 import json, sys

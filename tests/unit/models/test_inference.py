@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
-from fakes import FATAL, NOT_FINITE, RAISES, Fake, Held, pixels
 
+from tests.unit.models.fakes import FATAL, NOT_FINITE, RAISES, Fake, Held, pixels
 from worker.errors import Fatal, Reason, Rejected
 from worker.models.classifier import Classifier
 from worker.models.inference import Batcher

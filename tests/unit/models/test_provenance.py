@@ -6,9 +6,9 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import checkpoints
 import pytest
 
+from tests.unit.models import checkpoints
 from worker.errors import ConfigurationError, Fatal
 from worker.models.provenance import fingerprint, locate
 from worker.testing import RECIPE_224

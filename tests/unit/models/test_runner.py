@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fakes import FATAL, NOT_FINITE, RAISES, Fake
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.unit.models.fakes import FATAL, NOT_FINITE, RAISES, Fake
 from worker.errors import Fatal, Reason, Rejected
 from worker.models.classifier import PixelBatch, ScoreBatch
 from worker.models.runner import Result, Runner

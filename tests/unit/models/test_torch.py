@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import checkpoints
 import numpy as np
 import pytest
 import torch
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
+from tests.unit.models import checkpoints
 from worker.errors import ConfigurationError, Fatal
 from worker.models.classifier import OutOfMemory, PixelBatch
 from worker.models.inference import Batcher
