@@ -9,7 +9,7 @@ import copy
 import json
 from collections.abc import Iterator
 from io import BytesIO
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any
 
 import avro.schema
@@ -148,7 +148,7 @@ def test_a_change_against_an_older_version_than_the_last_is_seen() -> None:
         '{"type": "record", "name": "R", "fields": []}',
         '{"type": "record", "name": "R", "fields": [{"name": "a", "type": "string", "default": ""}]}',
     ]
-    assert all(reads(newer, older) for older, newer in zip(versions, versions[1:], strict=False))
+    assert all(reads(newer, older) for older, newer in pairwise(versions))
     assert not backward_transitive(versions)
 
 
