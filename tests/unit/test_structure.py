@@ -79,8 +79,6 @@ def may_know_several(module: str) -> bool:
 CLAIM_PURITY = sorted(
     name for name, source in MODULES.items() if "PURE" in (ast.get_docstring(ast.parse(source)) or "")
 )
-    name for name, source in MODULES.items() if "PURE" in (ast.get_docstring(ast.parse(source)) or "")
-)
 
 
 def test_the_rooms_that_must_be_pure_say_so() -> None:
