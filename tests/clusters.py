@@ -140,7 +140,7 @@ class Reader:
         self._consumer.assign(assignment)
         self.seen: list[Message] = []
         self.ids: dict[tuple[int, int], set[str | None]] = {}
-        """Of each event, the ids of its outcomes."""
+        """Of each event, the ids of its outcomes; results in Avro are left out."""
 
     def __enter__(self) -> Reader:
         return self
@@ -174,7 +174,7 @@ class Reader:
         if message is None or message.error():
             return False
         self.seen.append(message)
-        if message.value() is not None:
+        if message.value() is not None and not (message.value() or b"").startswith((b"\x00", b"\xc3\x01")):
             self.ids.setdefault(source_of(message), set()).add(header(message, "image-worker.outcome.id"))
         return True
 

@@ -6,7 +6,7 @@ import asyncio
 import resource
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -35,6 +35,9 @@ from worker.policy import Policy
 from worker.settings import Settings
 
 log = structlog.get_logger(__name__)
+
+_ASK_AGAIN_S = 2.0
+"""How long a start waits for a registry that is away, before it asks again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,7 @@ class Worker:
         self._pipeline: Pipeline | None = None
         self._open: OpenChain | None = None
         self._memory_bytes = 0
+        self._waits: str | None = None
 
     def stop(self) -> None:
         """Begin to drain; `run` returns when it is done. On the event loop."""
@@ -107,7 +111,10 @@ class Worker:
         registry = Registry(self.settings.events) if self.settings.events.registry_url else None
         if registry is not None:
             stack.push_async_callback(registry.close)
-        pipeline = await self._build_pipeline(room, registry)
+        encode = await self._encoder(registry)
+        if encode is None:
+            return
+        pipeline = self._build_pipeline(room, registry, encode)
         stack.push_async_callback(pipeline.close)
         kafka = self._build_kafka(pipeline, room)
         self._pipeline, self._kafka = pipeline, kafka
@@ -115,9 +122,8 @@ class Worker:
         kafka.start()
         await self._until_the_end(kafka, pipeline)
 
-    async def _build_pipeline(self, room: OpenChain, registry: Registry | None) -> Pipeline:
+    def _build_pipeline(self, room: OpenChain, registry: Registry | None, encode: Encoder) -> Pipeline:
         settings, identity = self.settings, room.classifier.identity
-        encode = await self._encoder(registry)
         results = Classifications(settings.kafka.topics, settings.events, identity, room.classifier.labels, encode)
         return Pipeline(
             EventDecoder(settings.events, registry),
@@ -129,16 +135,20 @@ class Worker:
             finish=self._finish,
         )
 
-    async def _encoder(self, registry: Registry | None) -> Encoder:
-        """The results' encoder. A registry that is away is waited for: no record was taken in yet."""
-        while True:
+    async def _encoder(self, registry: Registry | None) -> Encoder | None:
+        """The results' encoder. A registry that is away is waited for: no record was taken in yet. None at a stop."""
+        while not self._stop.is_set():
             try:
-                return await encoder(self.settings.events, self.settings.kafka.topics.results, registry)
+                encode = await encoder(self.settings.events, self.settings.kafka.topics.results, registry)
             except Transient as outage:
-                log.warning("worker.waits", what=str(outage), next="try again until it answers")
-                await asyncio.wait([asyncio.create_task(self._stop.wait())], timeout=5.0)
-                if self._stop.is_set():
-                    raise
+                self._waits = str(outage)
+                log.warning("worker.waits", what=self._waits, next="try again until it answers")
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._stop.wait(), _ASK_AGAIN_S)
+            else:
+                self._waits = None
+                return encode
+        return None
 
     def _build_kafka(self, pipeline: Pipeline, room: OpenChain) -> KafkaThread:
         loop = asyncio.get_running_loop()
@@ -201,7 +211,7 @@ class Worker:
 
     def _not_ready(self) -> list[str]:
         if self._kafka is None or self._pipeline is None:
-            return ["the model is not loaded yet"]
+            return [self._waits or "the model is not loaded yet"]
         trouble = []
         if self._stop.is_set():
             trouble.append("stopping")

@@ -5,6 +5,7 @@ A flag wins over the environment, which wins over the file, which wins over the 
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -24,7 +26,7 @@ from pydantic_settings import (
 
 from worker.errors import ConfigurationError
 from worker.images.settings import ImagesSettings
-from worker.kafka.settings import EventsSettings, KafkaSettings
+from worker.kafka.settings import EventsSettings, KafkaSettings, Properties
 from worker.models.settings import BatchSettings, ModelSettings
 from worker.observe.settings import ObserveSettings
 from worker.policy import PolicySettings
@@ -77,15 +79,16 @@ def resolve(
     """
     merged: dict[str, Any] = {}
     origins: dict[KeyPath, str] = {}
-    for origin, values in _sources(file, flags, os.environ if environment is None else environment):
+    for source, values in _sources(file, flags, os.environ if environment is None else environment):
         for path, value in _leaves(values):
+            origin = _environment_name(path) if source == "environment" else source
+            _check_section(path, value, origin)
             _put(merged, path, value)
-            origins[path] = _environment_name(path) if origin == "environment" else origin
+            origins[path] = origin
     try:
         return Resolved(Settings(**merged), origins)
     except ValidationError as error:
-        lines = [_explain(problem, origins) for problem in error.errors()]
-        raise ConfigurationError("\n".join(lines)) from error
+        raise ConfigurationError("\n".join(_explain(error, merged, origins))) from error
 
 
 def _sources(
@@ -131,23 +134,31 @@ def _read_environment(variables: Mapping[str, str]) -> dict[str, Any]:
     try:
         return _Environment(variables)()
     except SettingsError as error:
-        raise ConfigurationError(f"environment: {error}: tables and lists are written as JSON") from error
+        name = next((name for name in variables if not _is_readable(name, variables[name])), "")
+        raise ConfigurationError(
+            f'environment {name}: not JSON: tables and lists are written as JSON, such as {{"a": 1}} and ["a", "b"]'
+        ) from error
+
+
+def _is_readable(name: str, value: str) -> bool:
+    try:
+        _Environment({name: value})()
+    except SettingsError:
+        return False
+    return True
 
 
 def _read_flag(flag: str) -> dict[str, Any]:
+    # No message repeats the value, which may be a secret.
     key, equals, value = flag.partition("=")
     if not equals:
-        raise ConfigurationError(f"--set {flag}: write section.key=value")
-    for text in (value, _quoted(value)):
+        raise ConfigurationError(f"--set {key}: write section.key=value")
+    for text in (value, json.dumps(value, ensure_ascii=False)):
         try:
             return tomllib.loads(f"{key} = {text}")
         except tomllib.TOMLDecodeError as error:
             problem = error
-    raise ConfigurationError(f"--set {flag}: {problem}") from problem
-
-
-def _quoted(value: str) -> str:
-    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    raise ConfigurationError(f"--set {key}: {problem}: write section.key=value, the key as in TOML") from problem
 
 
 def _leaves(values: Mapping[str, Any], path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
@@ -155,14 +166,29 @@ def _leaves(values: Mapping[str, Any], path: KeyPath = ()) -> Iterator[tuple[Key
         if isinstance(value, Mapping) and value:
             yield from _leaves(value, (*path, key))
         else:
-            yield (*path, key), value
+            yield _undotted((*path, key)), value
+
+
+def _undotted(path: KeyPath) -> KeyPath:
+    """The dots in the name of a librdkafka property are no levels: `sasl.password`, quoted or not, is one key."""
+    field = _field(path[:2])
+    is_table = field is not None and field.annotation == Properties
+    return (*path[:2], ".".join(path[2:])) if is_table and len(path) > 2 else path
+
+
+def _check_section(path: KeyPath, value: Any, origin: str) -> None:
+    if section_at(path) is not None and not isinstance(value, Mapping):
+        name = ".".join(path)
+        raise ConfigurationError(f"{name} (from {origin}): this is a section: write {name}.KEY")
 
 
 def _put(tree: dict[str, Any], path: KeyPath, value: Any) -> None:
     for key in path[:-1]:
-        below = tree.get(key)
-        tree = below if isinstance(below, dict) else tree.setdefault(key, {})
-    tree[path[-1]] = value
+        if not isinstance(tree.get(key), dict):
+            tree[key] = {}
+        tree = tree[key]
+    if section_at(path) is None:
+        tree[path[-1]] = value
 
 
 def _environment_name(path: KeyPath) -> str:
@@ -171,18 +197,45 @@ def _environment_name(path: KeyPath) -> str:
     return f"environment {PREFIX}{'__'.join(path[:depth]).upper()}"
 
 
-def _explain(problem: Any, origins: Origins) -> str:
-    """One line: the key, where it came from, what is wrong, what to write."""
-    path = tuple(str(part) for part in problem["loc"])
-    origin = next((origins[p] for p in origins if p[: len(path)] == path or path[: len(p)] == p), "default")
-    section = section_at(path[:-1])
-    if problem["type"] == "extra_forbidden":
-        known = section.model_fields if section is not None else {}
-        wrong = f"there is no such key{_suggest(path[-1], known)}"
-        return f"{'.'.join(path)} (from {origin}): {wrong}"
-    field = section.model_fields.get(path[-1]) if section is not None else None
+def _explain(error: ValidationError, merged: Mapping[str, Any], origins: Origins) -> Iterator[str]:
+    """One line for each wrong key: the key, where it came from, what is wrong, what to write."""
+    problems: dict[KeyPath, list[Any]] = {}
+    for problem in error.errors():
+        problems.setdefault(_path_in(merged, problem["loc"]), []).append(problem)
+    for path, found in problems.items():
+        origin = next((origins[p] for p in origins if p[: len(path)] == path or path[: len(p)] == p), "default")
+        yield f"{'.'.join(path)} (from {origin}): {_what_is_wrong(path, found)}"
+
+
+def _path_in(merged: Mapping[str, Any], location: Sequence[str | int]) -> KeyPath:
+    """The part of pydantic's location that was written by somebody: below it are the branches of a union."""
+    path: list[str] = []
+    value: Any = merged
+    for part in location:
+        try:
+            value = value[part]
+        except (LookupError, TypeError):
+            break
+        path.append(str(part))
+    return tuple(path)
+
+
+def _what_is_wrong(path: KeyPath, problems: Sequence[Any]) -> str:
+    if problems[0]["type"] == "extra_forbidden":
+        section = section_at(path[:-1])
+        return f"there is no such key{_suggest(path[-1], section.model_fields if section else {})}"
+    field = _field(path)
     hint = f" ({field.description})" if field is not None and field.description else ""
-    return f"{'.'.join(path)} (from {origin}): {problem['msg'].removeprefix('Value error, ')}{hint}"
+    return ", or ".join(problem["msg"].removeprefix("Value error, ") for problem in problems) + hint
+
+
+def _field(path: KeyPath) -> FieldInfo | None:
+    """The field of the settings that a path names, or lies in."""
+    for depth, key in enumerate(path):
+        section = section_at(path[:depth])
+        if section is None or section_at(path[: depth + 1]) is None:
+            return section.model_fields.get(key) if section is not None else None
+    return None
 
 
 def section_at(path: KeyPath) -> type[BaseModel] | None:

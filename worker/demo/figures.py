@@ -1,4 +1,4 @@
-"""What the outcomes of the demo add up to. PURE."""
+"""What the outcomes of the demo add up to: values in, values out."""
 
 from __future__ import annotations
 

@@ -21,13 +21,12 @@ _SILENCE_S = 30.0
 def open_client(
     kind: Callable[[dict[str, Any]], Client], properties: Mapping[str, Any], errors: ClientErrors
 ) -> Client:
-    """A client of the cluster. ConfigurationError where librdkafka does not take a property."""
+    """A client of the cluster. ConfigurationError where librdkafka or its binding does not take a property."""
     try:
         return kind({**properties, "error_cb": errors})
-    except KafkaException as error:
-        raise ConfigurationError(
-            f"kafka.properties: {error.args[0].str()}: see librdkafka's CONFIGURATION.md"
-        ) from error
+    except (KafkaException, TypeError, ValueError) as error:
+        problem = error.args[0].str() if isinstance(error, KafkaException) else error
+        raise ConfigurationError(f"kafka.properties: {problem}: see librdkafka's CONFIGURATION.md") from error
 
 
 class ClientErrors:

@@ -1,11 +1,14 @@
 """The schema registry: schemas by id for events in, the id of our schema for events out. Used on the event loop.
 
-An answer is an answer: 404 means that the schema is unknown. Anything else that goes wrong (no connection, 5xx, a
-refused password) is an outage, which waits and is never taken for the record's fault.
+An answer is an answer: 404 with one of the registry's own codes means that the schema is unknown. Anything else that
+goes wrong (no connection, 5xx, a refused password, the 404 of a proxy with no registry behind it) is an outage, which
+waits and is never taken for the record's fault.
 """
 
 from __future__ import annotations
 
+import asyncio
+import re
 import struct
 import time
 from typing import Any
@@ -18,6 +21,9 @@ from worker.errors import ConfigurationError, Fatal, Reason, Rejected, Transient
 from worker.kafka.schemas import Schema, parse
 from worker.kafka.settings import EventsSettings
 
+_NOT_FOUND = {40401, 40402, 40403}
+"""Subject, version or schema not found (docs.confluent.io, "Schema Registry API Reference")."""
+_USERINFO = re.compile(r"(?<=//)[^/@]*@")
 _UNKNOWN_FOR_S = 30.0
 """How long an unknown id is remembered, so that a flood of such records does not become a flood of look-ups."""
 
@@ -27,9 +33,10 @@ class Registry:
 
     def __init__(self, settings: EventsSettings) -> None:
         assert settings.registry_url is not None
-        self.url = settings.registry_url
+        self.url = _USERINFO.sub("", settings.registry_url)
+        """As it is shown: without user and password."""
         # The client's own retries would hide an outage for a minute: ours are the pipeline's, which say so.
-        configuration: dict[str, Any] = {"url": self.url, "max.retries": 0, "timeout": 10.0}
+        configuration: dict[str, Any] = {"url": settings.registry_url, "max.retries": 0, "timeout": 10.0}
         if settings.registry_username is not None:
             password = settings.registry_password.get_secret_value() if settings.registry_password else ""
             configuration["basic.auth.user.info"] = f"{settings.registry_username}:{password}"
@@ -39,18 +46,25 @@ class Registry:
             raise ConfigurationError(f"events.registry_url = {self.url!r}: {error}") from error
         self._known: dict[int, Schema] = {}
         self._unknown: dict[int, float] = {}
+        self._asked: dict[int, asyncio.Task[Schema]] = {}
 
     async def schema(self, schema_id: int) -> Schema:
         """The schema by its id. Rejected where the registry does not know it or it is not Avro."""
         schema = self._known.get(schema_id)
         if schema is None:
             self._refuse_unknown(schema_id)
-            schema = self._known[schema_id] = await self._fetch(schema_id)
+            schema = self._known[schema_id] = await asyncio.shield(self._question(schema_id))
         return schema
 
     async def register(self, subject: str, schema: Schema) -> int:
-        """Register a schema under a subject, and return its id."""
-        return int(await self._ask(self._client.register_schema(subject, _avro(schema))))
+        """Register a schema under a subject, and return its id; Fatal where the subject does not take it."""
+        try:
+            return int(await self._ask(self._client.register_schema(subject, _avro(schema))))
+        except SchemaRegistryError as error:
+            raise Fatal(
+                f"the registry at {self.url} does not take the schema under {subject!r} ({error.error_message}): check "
+                "the subject's compatibility and versions, or set kafka.topics.results to a topic of the worker's own"
+            ) from error
 
     async def id_of(self, subject: str, schema: Schema) -> int:
         """The id under which a subject has this very schema; Fatal where it has not."""
@@ -71,11 +85,29 @@ class Registry:
             return True
 
     async def close(self) -> None:
+        for question in self._asked.values():
+            question.cancel()
         await self._client.aclose()
+
+    def _question(self, schema_id: int) -> asyncio.Task[Schema]:
+        """The one look-up of an id that is under way, whoever waits for it."""
+        question = self._asked.get(schema_id)
+        if question is None:
+            question = self._asked[schema_id] = asyncio.create_task(self._fetch(schema_id))
+            question.add_done_callback(lambda done: self._answered(schema_id, done))
+        return question
+
+    def _answered(self, schema_id: int, question: asyncio.Task[Schema]) -> None:
+        del self._asked[schema_id]
+        if not question.cancelled():
+            question.exception()  # everyone who asked may be gone
 
     def _refuse_unknown(self, schema_id: int) -> None:
         if self._unknown.get(schema_id, 0.0) > time.monotonic():
-            raise Rejected(Reason.UNKNOWN_SCHEMA, f"the registry at {self.url} knows no schema with id {schema_id}")
+            raise self._unknown_schema(schema_id)
+
+    def _unknown_schema(self, schema_id: int) -> Rejected:
+        return Rejected(Reason.UNKNOWN_SCHEMA, f"the registry at {self.url} knows no schema with id {schema_id}")
 
     async def _fetch(self, schema_id: int) -> Schema:
         try:
@@ -83,8 +115,7 @@ class Registry:
         except SchemaRegistryError:
             self._unknown = {key: until for key, until in self._unknown.items() if until > time.monotonic()}
             self._unknown[schema_id] = time.monotonic() + _UNKNOWN_FOR_S
-            self._refuse_unknown(schema_id)
-            raise
+            raise self._unknown_schema(schema_id) from None
         if (found.schema_type or "AVRO") != "AVRO" or not found.schema_str:
             raise Rejected(Reason.UNKNOWN_SCHEMA, f"schema {schema_id} is {found.schema_type}, not Avro")
         try:
@@ -97,7 +128,7 @@ class Registry:
         try:
             return await question
         except SchemaRegistryError as error:
-            if error.http_status_code in (404, 409, 422):
+            if error.http_status_code in (409, 422) or error.error_code in _NOT_FOUND:
                 raise
             raise Transient(f"the schema registry at {self.url} answered {error}") from error
         except Exception as error:
