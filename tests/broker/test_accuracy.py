@@ -16,7 +16,7 @@ from tests.clusters import PATIENCE_S, Cluster
 from tests.workers import until
 from worker.app import Worker
 from worker.models import demo
-from worker.models.classifier import load
+from worker.models.load import load
 from worker.models.settings import ModelSettings
 
 pytestmark = [pytest.mark.broker, pytest.mark.corpus]
