@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import time
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,10 @@ from tests.workers import until, worker_process
 FAST = "kafka.group_protocol=consumer"
 
 
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    deadline_s = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline_s, what
-        time.sleep(0.02)
+def alive(process: subprocess.Popen[bytes], log: Path) -> bool:
+    """True; a process that ended before its time fails the test at once, with what it said."""
+    assert process.poll() is None, log.read_text()
+    return True
 
 
 def hanging(port: int, partition: int = 0) -> dict[str, Any]:
@@ -70,7 +69,7 @@ async def test_a_record_that_hangs_at_the_signal_is_left_uncommitted_at_the_dead
         embedded.produce(topics.input, [first, hanging(port), last])
         flags = embedded.flags(topics, *reach(port), "kafka.drain_deadline_s=0.5")
         with worker_process(flags, log) as process:
-            await until(lambda: embedded.committed(topics) == {0: 1}, "the first is settled")
+            await until(lambda: alive(process, log) and embedded.committed(topics) == {0: 1}, "the first is settled")
             process.send_signal(signal.SIGTERM)
             assert await asyncio.to_thread(process.wait, PATIENCE_S) == 0
     assert embedded.committed(topics) == {0: 1}
@@ -87,12 +86,12 @@ async def test_a_second_signal_leaves_at_once_and_commits_nothing_unfinished(
     log = tmp_path / "log"
     async with a_host_that_never_answers() as (port, _):
         embedded.produce(topics.input, [{**event(0), "partition": 0}, hanging(port), {**event(1), "partition": 0}])
-        flags = embedded.flags(topics, *reach(port), "kafka.drain_deadline_s=600")
+        flags = embedded.flags(topics, *reach(port), "kafka.drain_deadline_s=200")
         with worker_process(flags, log) as process:
-            await until(lambda: embedded.committed(topics) == {0: 1}, "the first is settled")
+            await until(lambda: alive(process, log) and embedded.committed(topics) == {0: 1}, "the first is settled")
             family = psutil.Process(process.pid).children(recursive=True)
             process.send_signal(number)
-            await until(lambda: "worker.stopping" in log.read_text(), "it drains")
+            await until(lambda: alive(process, log) and "worker.stopping" in log.read_text(), "it drains")
             process.send_signal(signal.SIGTERM)
             assert await asyncio.to_thread(process.wait, PATIENCE_S) not in (0, None)
     assert embedded.committed(topics) == {0: 1}
