@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from worker.cli.main import app
+from worker.cli.root import app
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from tests.clusters import PATIENCE_S, Cluster
 from tests.workers import until
 from worker.app import Worker
 from worker.models import demo
-from worker.models.classifier import load
+from worker.models.load import load
 from worker.models.settings import ModelSettings
 
 pytestmark = [pytest.mark.broker, pytest.mark.corpus]
@@ -43,8 +43,9 @@ async def test_top_1_of_the_labelled_photographs_is_at_least_86_percent(broker: 
         rows = list(csv.DictReader(file, delimiter="\t"))
     assert len(rows) == 250
     model = load(ModelSettings(device="cpu"))
-    # Names are compared, since that is what an event carries. Two classes share one in two pairs (crane, maillot).
-    wanted = {row["file"]: model.labels[int(row["imagenet_index"])] for row in rows}
+    classes = (folder / "classes.txt").read_text("utf-8").splitlines()
+    assert model.labels == tuple(classes)
+    wanted = {row["file"]: classes[int(row["imagenet_index"])] for row in rows}
     topics = broker.topics()
     async with web_server(folder) as port:
         flags = (
@@ -64,6 +65,8 @@ async def test_top_1_of_the_labelled_photographs_is_at_least_86_percent(broker: 
         await running
     results = [json.loads(message.value() or b"") for message in seen if message.topic() == topics.results]
     assert {result["reference"]["id"] for result in results} == wanted.keys()
-    right = [result["decision"]["label"] == wanted[result["reference"]["id"]] for result in results]
-    assert len(right) == 250
-    assert sum(right) / 250 >= 0.86
+    assert len(results) == 250
+    # An event carries a label's name. Two names stand for two classes each (crane, maillot): those count as wrong.
+    right = [result for result in results if result["decision"]["label"] == wanted[result["reference"]["id"]]]
+    unmistakable = [result for result in right if classes.count(result["decision"]["label"]) == 1]
+    assert len(unmistakable) / 250 >= 0.86, f"{len(unmistakable)} of 250 are right"
