@@ -57,9 +57,9 @@ def stage() -> Iterator[Stage]:
 
 
 def corpus() -> Path:
-    folder = Path(os.environ.get("IMAGE_WORKER_CORPUS", ROOT.parent / "shared" / "corpus"))
+    folder = Path(os.environ.get("CORPUS_HOME", ROOT.parent / "shared" / "corpus"))
     if not folder.is_dir():
-        sys.exit("benchmarks: no photographs: set IMAGE_WORKER_CORPUS to a folder with imagenet-sample/*.JPEG")
+        sys.exit("benchmarks: no photographs: set CORPUS_HOME to a folder with imagenet-sample/*.JPEG")
     return folder
 
 

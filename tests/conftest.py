@@ -21,7 +21,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """With REQUIRE_BROKER_AND_CORPUS=1, which CI sets, what would be skipped for want of one of the two fails."""
     report = yield
     needs = _NEEDS.intersection([*(mark.name for mark in item.iter_markers()), *getattr(item, "fixturenames", ())])
-    if report.skipped and needs and os.environ.get("REQUIRE_BROKER_AND_CORPUS") == "1":
+    skipped = report.skipped and not hasattr(report, "wasxfail")
+    if skipped and needs and os.environ.get("REQUIRE_BROKER_AND_CORPUS") == "1":
         report.outcome = "failed"
         report.longrepr = f"REQUIRE_BROKER_AND_CORPUS=1, and this was skipped: {report.longrepr}"
     return report
