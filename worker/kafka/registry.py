@@ -106,6 +106,13 @@ class Registry:
         if self._unknown.get(schema_id, 0.0) > time.monotonic():
             raise self._unknown_schema(schema_id)
 
+    def _remember_unknown(self, schema_id: int, now_s: float) -> None:
+        """Note an unknown id, and forget those whose time is over: they stand in front."""
+        self._unknown.pop(schema_id, None)
+        while self._unknown and next(iter(self._unknown.values())) <= now_s:
+            del self._unknown[next(iter(self._unknown))]
+        self._unknown[schema_id] = now_s + _UNKNOWN_FOR_S
+
     def _unknown_schema(self, schema_id: int) -> Rejected:
         return Rejected(Reason.UNKNOWN_SCHEMA, f"the registry at {self.url} knows no schema with id {schema_id}")
 
@@ -113,8 +120,7 @@ class Registry:
         try:
             found: RegistrySchema = await self._ask(self._client.get_schema(schema_id))
         except SchemaRegistryError:
-            self._unknown = {key: until for key, until in self._unknown.items() if until > time.monotonic()}
-            self._unknown[schema_id] = time.monotonic() + _UNKNOWN_FOR_S
+            self._remember_unknown(schema_id, time.monotonic())
             raise self._unknown_schema(schema_id) from None
         if (found.schema_type or "AVRO") != "AVRO" or not found.schema_str:
             raise Rejected(Reason.UNKNOWN_SCHEMA, f"schema {schema_id} is {found.schema_type}, not Avro")
