@@ -18,6 +18,8 @@ from tests.clusters import PATIENCE_S, Cluster, Topics, event
 from tests.e2e.test_health import a_host_that_never_answers
 from tests.kafka_server import free_ports
 from tests.workers import until, worker_process
+from worker.app import Worker
+from worker.testing import FreeClassifier
 
 FAST = "kafka.group_protocol=consumer"
 
@@ -57,6 +59,17 @@ def test_a_signal_drains_what_is_in_flight_and_exits_0(
     assert "worker.stopped" in log.read_text()
     psutil.wait_procs(family, timeout=PATIENCE_S)
     assert not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in family)
+
+
+async def test_a_stop_before_the_start_is_over_joins_no_group(embedded: Cluster) -> None:
+    topics = embedded.topics()
+    embedded.produce(topics.input, [event(0)])
+    worker = Worker(embedded.settings(topics, FAST), FreeClassifier())
+    worker.stop()
+    async with asyncio.timeout(PATIENCE_S):
+        await worker.run()
+    assert worker.metrics.registry.get_sample_value("image_worker_records_total", {"topic": topics.input}) is None
+    assert embedded.committed(topics) == {}
 
 
 async def test_a_record_that_hangs_at_the_signal_is_left_uncommitted_at_the_deadline(

@@ -92,6 +92,15 @@ async def test_an_id_that_was_unknown_is_looked_up_again_after_a_while(
     assert (await decode(client, value)).address == "http://h/late"
 
 
+async def test_ids_that_were_unknown_are_forgotten_when_their_time_is_over(
+    client: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.kafka.registry._UNKNOWN_FOR_S", 0.0)
+    for number in (7, 8, 7, 9):
+        assert await rejected(client, framed(number, OWN, {"n": 1, "url": "http://h/"})) is Reason.UNKNOWN_SCHEMA
+    assert list(client._unknown) == [9]
+
+
 async def test_one_who_stops_waiting_takes_the_answer_from_nobody(fake: FakeRegistry, client: Registry) -> None:
     value = framed(fake.add(OWN), OWN, {"n": 1, "url": "http://h/"})
     first, second = (asyncio.create_task(decode(client, value)) for _ in range(2))
