@@ -83,8 +83,9 @@ def test_the_wheel_carries_what_is_not_code(wheel: Path) -> None:
 
 
 def test_the_wheel_carries_every_file_of_the_package_and_nothing_else(wheel: Path) -> None:
-    tracked = subprocess.run(["git", "ls-files", "worker"], cwd=ROOT, capture_output=True, check=True).stdout.decode()
-    wanted = {name for name in tracked.split() if name != "worker/schemas"}
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "worker"]
+    files = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.decode().split()
+    wanted = {name for name in files if name != "worker/schemas"}
     wanted |= {f"worker/schemas/{path.relative_to(ROOT / 'schemas')}" for path in (ROOT / "schemas").rglob("*.avsc")}
     found = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     assert found == wanted

@@ -169,8 +169,8 @@ async def test_each_bad_input_is_one_dead_letter_with_its_reason_and_the_worker_
         "images.allow_networks=['127.0.0.0/8']",
         f"images.max_bytes={LARGEST}",
         "images.max_pixels=1000000",
-        "images.total_timeout_s=3",
-        "images.read_timeout_s=0.5",
+        "images.total_timeout_s=6",
+        "images.read_timeout_s=1",
         "images.retry_base_s=0.01",
     )
     good = {"value": asks(there.url("good.jpg"), id="good", sha256=hashlib.sha256(jpeg(0)).hexdigest())}
