@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -56,7 +58,9 @@ class Broker:
         log = (self.folder / "broker.log").open("ab")
         command = ["java", "-Xmx512m", "-Xms128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
         command += ["-cp", classpath, "kafka.Kafka", str(self.folder / "server.properties")]
-        self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        self.process = subprocess.Popen(
+            command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=_die_with_the_tests
+        )
 
     def kill(self) -> None:
         if self.process is not None:
@@ -124,6 +128,11 @@ class RealKafka:
             except KafkaException:
                 continue
         return False
+
+
+def _die_with_the_tests() -> None:
+    """Linux's PR_SET_PDEATHSIG: a broker whose tests were killed ends with them."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
 def _properties(broker: Broker, controller: int, voters: str, replicas: int) -> str:
