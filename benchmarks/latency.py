@@ -21,7 +21,7 @@ def run(quick: bool) -> Report:
     count = 50 if quick else 500
     with stage() as parts:
         topics = parts.cluster.topics()
-        with worker(parts.flags(topics)):
+        with worker(parts.flags(topics, "events.output_encoding=json")):
             parts.events(topics, 50)
             wait_until_committed(parts, topics, 50)
             pairs = _measure(parts, topics, count)

@@ -41,7 +41,7 @@ def run(quick: bool) -> Report:
 def _round(parts: Stage, count: int, number: int) -> tuple[float, float]:
     topics = parts.cluster.topics()
     warm = 64
-    with worker(["run", *parts.flags(topics)], "benchmarks.real_worker") as _process:
+    with worker(["run", *parts.flags(topics, "events.output_encoding=json")], "benchmarks.real_worker") as _process:
         parts.events(topics, warm)
         wait_until_committed(parts, topics, warm)
         parts.events(topics, count)

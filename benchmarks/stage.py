@@ -34,7 +34,7 @@ class Stage:
         """Settings of a worker that may reach the web server here."""
         port = self.addresses[0].split(":")[2].split("/")[0]
         lifted = ['images.allow_networks=["127.0.0.0/8"]', f"images.ports=[{port}]", "images.decode_processes=2"]
-        plain = [f for f in self.cluster.flags(topics) if not f.startswith(("images.", "kafka.consumer"))]
+        plain = [f for f in self.cluster.flags(topics) if not f.startswith(("events.", "images.", "kafka.consumer"))]
         return [*plain, "kafka.group_protocol=consumer", *lifted, *more]
 
     def events(self, topics: Topics, count: int) -> None:

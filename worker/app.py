@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import resource
 import time
 from collections.abc import AsyncIterator
@@ -119,6 +120,10 @@ class Worker:
         kafka = self._build_kafka(pipeline, room)
         self._pipeline, self._kafka = pipeline, kafka
         self._announce(room)
+        # What stands now (torch and transformers alone are a million objects) stays to the end. The collector need not
+        # walk through it again and again, which would cost CPU on each record and stop the event loop meanwhile.
+        gc.collect()
+        gc.freeze()
         kafka.start()
         await self._until_the_end(kafka, pipeline)
 

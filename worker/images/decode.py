@@ -168,13 +168,35 @@ def _fit(image: Image.Image, size: tuple[int, int], recipe: InputRecipe, limits:
     if target is not None:
         # A sliver of 1x50000 would grow to 256x12800000.
         _refuse_huge(*target, limits)
-        image = image.resize(target, resample=Image.Resampling(recipe.resample))
-    if recipe.crop:
-        left, top = (image.width - recipe.width) // 2, (image.height - recipe.height) // 2
-        image = image.crop((left, top, left + recipe.width, top + recipe.height))
+    if target is not None and recipe.crop and limits.draft and recipe.resample != Image.Resampling.NEAREST:
+        image = _resize_columns(image, target, recipe)
+    else:
+        image = image if target is None else image.resize(target, resample=Image.Resampling(recipe.resample))
+    image = _crop(image, recipe) if recipe.crop else image
     if image.size != (recipe.width, recipe.height):
         raise ValueError(f"the recipe gives {image.width}x{image.height}, the model takes other sizes")
     return image
+
+
+def _resize_columns(image: Image.Image, target: tuple[int, int], recipe: InputRecipe) -> Image.Image:
+    """The resized image without the columns that will be cropped away: a fifth less CPU for a usual photograph.
+
+    Pillow takes the window as a box in the source's coordinates, in 32-bit floats: some pixels in a thousand differ by
+    one level from those of the whole image. (With a window of rows most do, by up to 6 levels: seen in 13.0.)
+    """
+    resample = Image.Resampling(recipe.resample)
+    left = (target[0] - recipe.width) // 2
+    if left <= 0:
+        return image.resize(target, resample=resample)
+    across = image.width / target[0]
+    box = (left * across, 0, min((left + recipe.width) * across, image.width), image.height)
+    return image.resize((recipe.width, target[1]), resample=resample, box=box)
+
+
+def _crop(image: Image.Image, recipe: InputRecipe) -> Image.Image:
+    """The centre, with black where the image is smaller."""
+    left, top = (image.width - recipe.width) // 2, (image.height - recipe.height) // 2
+    return image.crop((left, top, left + recipe.width, top + recipe.height))
 
 
 def _resized(size: tuple[int, int], recipe: InputRecipe) -> tuple[int, int] | None:

@@ -103,8 +103,9 @@ class ImagesSettings(Section):
     )
     draft: bool = Field(
         True,
-        description="Let the JPEG decoder scale down while decoding, to no less than 3 times the size wanted: more "
-        "than twice as fast on large photographs, and no top-1 changed in 52. false: exactly the reference's pixels.",
+        description="Spend less on pixels that are thrown away: the JPEG decoder scales down to no less than 3 times "
+        "the size wanted, and columns that will be cropped are not resized. A fifth less CPU for a usual photograph, "
+        "half for a large one; no top-1 changed in 250 photographs. false: exactly the reference's pixels.",
     )
     decode_processes: int | None = Field(
         None, ge=1, le=256, description="Processes that decode. Unset: the CPUs this container may use."

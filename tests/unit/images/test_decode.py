@@ -148,6 +148,17 @@ def test_an_animation_is_its_first_frame() -> None:
     assert (pixels(saved(frames[0], "GIF", save_all=True, append_images=frames[1:])) == [255, 0, 0]).all()
 
 
+@pytest.mark.parametrize("size", [(500, 375), (375, 500), (257, 256), (900, 300)])
+@pytest.mark.parametrize("resample", [1, 2, 3, 4, 5])
+def test_a_draft_leaves_out_the_columns_to_be_cropped_and_hardly_a_pixel_tells(
+    size: tuple[int, int], resample: int
+) -> None:
+    data, recipe = saved(photo(*size)), replace(CROPPED, resample=resample)
+    difference = np.abs(pixels(data, recipe).astype(int) - pixels(data, recipe, replace(LIMITS, draft=True)))
+    assert difference.max() <= 2
+    assert (difference > 0).mean() < 0.02
+
+
 def test_a_draft_is_close_to_the_full_image_and_tells_the_true_size() -> None:
     data = saved(photo(980, 980).resize((980, 980)), "JPEG")
     drafting = replace(LIMITS, draft=True)
