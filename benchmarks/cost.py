@@ -3,8 +3,8 @@
 The bare side is one process: aiohttp fetches with keep-alive, 16 at a time, and each image is decoded, resized and
 cropped with Pillow on the spot. Nothing else: no records, no guard, no limits, no digest, no other process.
 
-The worker runs twice in each round: as it is by default, which leaves out the columns that will be cropped away, and with
-`images.draft = false`, which does all that the bare side does.
+The worker runs twice in each round: as it is by default, which leaves out the columns that will be cropped away, and
+with `images.draft = false`, which does all that the bare side does.
 """
 
 from __future__ import annotations
