@@ -11,7 +11,7 @@ install: .venv/installed
 	@test ! -e .venv/installing || rm -rf .venv
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "making .venv ..."; $(PYTHON) -m venv .venv; }
 	@rm -f $@ && touch .venv/installing
-	@echo "installing (some 700 MB with torch; a minute or two) ..."
+	@echo "installing (700 MB with a CPU build of torch, some gigabytes with PyPI's for x86-64) ..."
 	@$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
 	@mv .venv/installing $@ && touch $@
 	@echo "installed: $(BIN)/image-worker"

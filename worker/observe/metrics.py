@@ -16,94 +16,110 @@ class Metrics:
     """The worker's metrics. Names and units follow Prometheus's conventions (base units, `_total` for counters)."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
-        self.records = Counter("image_worker_records", "Records taken in.", ["topic"], registry=registry)
+        self.registry = CollectorRegistry()
+        self._declare_records()
+        self._declare_settlement()
+        self._declare_images()
+        self._declare_model()
+
+    def _declare_records(self) -> None:
+        self.records = Counter("image_worker_records", "Records taken in.", ["topic"], registry=self.registry)
         self.outcomes = Counter(
             "image_worker_outcomes",
             "Outcomes settled: published, acknowledged by the broker and their offsets committed.",
             ["kind", "reason"],
-            registry=registry,
+            registry=self.registry,
         )
         self.actions = Counter(
-            "image_worker_actions", "Classifications by the action decided.", ["action"], registry=registry
+            "image_worker_actions", "Classifications by the action decided.", ["action"], registry=self.registry
         )
         self.void = Counter(
             "image_worker_void_outcomes",
             "Outcomes finished after their partition was revoked or lost: thrown away, the new owner repeats them.",
-            registry=registry,
+            registry=self.registry,
         )
         self.in_flight = Gauge(
-            "image_worker_in_flight_records", "Records taken in and not yet settled.", registry=registry
+            "image_worker_in_flight_records", "Records taken in and not yet settled.", registry=self.registry
         )
         self.in_flight_bytes = Gauge(
             "image_worker_in_flight_bytes",
             "Bytes of keys, values and headers of the records in flight.",
-            registry=registry,
+            registry=self.registry,
         )
+
+    def _declare_settlement(self) -> None:
         self.oldest = Gauge(
             "image_worker_oldest_unsettled_seconds",
             "Age of the partition's oldest record that is taken in and not yet settled; 0 where there is none.",
             ["topic", "partition"],
-            registry=registry,
+            registry=self.registry,
         )
         self.lag = Gauge(
             "image_worker_lag_records",
             "Records of the partition that are not yet committed: its high watermark less the committed offset.",
             ["topic", "partition"],
-            registry=registry,
+            registry=self.registry,
         )
         self.commits = Counter(
             "image_worker_settlements",
             "Settlement cycles: groups of outcomes published and committed together.",
             ["result"],
-            registry=registry,
+            registry=self.registry,
         )
         self.settle_seconds = Histogram(
             "image_worker_settle_seconds",
             "Time of one settlement cycle: publish, acknowledgement, commit.",
-            registry=registry,
+            registry=self.registry,
             buckets=_SECONDS,
         )
-        self.rebalances = Counter("image_worker_rebalances", "Rebalance callbacks.", ["event"], registry=registry)
+        self.rebalances = Counter("image_worker_rebalances", "Rebalance callbacks.", ["event"], registry=self.registry)
         self.paused = Gauge(
-            "image_worker_intake_paused", "1 while the intake is paused under sustained pressure.", registry=registry
+            "image_worker_intake_paused",
+            "1 while the intake is paused under sustained pressure.",
+            registry=self.registry,
         )
+
+    def _declare_images(self) -> None:
         self.stage_seconds = Histogram(
             "image_worker_stage_seconds",
             "Time a record spent in a stage.",
             ["stage"],
-            registry=registry,
+            registry=self.registry,
             buckets=_SECONDS,
         )
         self.waiting = Gauge(
-            "image_worker_waiting_records", "Records that wait for an outage of our own to end.", registry=registry
+            "image_worker_waiting_records", "Records that wait for an outage of our own to end.", registry=self.registry
         )
-        self.fetched_bytes = Counter("image_worker_fetched_bytes", "Bytes of images fetched.", registry=registry)
+        self.fetched_bytes = Counter("image_worker_fetched_bytes", "Bytes of images fetched.", registry=self.registry)
         self.fetch_retries = Counter(
             "image_worker_fetch_retries",
             "Fetches tried again, by what went wrong before.",
             ["reason"],
-            registry=registry,
+            registry=self.registry,
         )
         self.decoder_restarts = Counter(
-            "image_worker_decoder_restarts", "Decode processes replaced, by cause.", ["cause"], registry=registry
+            "image_worker_decoder_restarts", "Decode processes replaced, by cause.", ["cause"], registry=self.registry
         )
+
+    def _declare_model(self) -> None:
         self.batch_size = Histogram(
-            "image_worker_batch_images", "Images in a batch.", registry=registry, buckets=_BATCHES
+            "image_worker_batch_images", "Images in a batch.", registry=self.registry, buckets=_BATCHES
         )
-        self.batches = Counter("image_worker_batches", "Batches, by why they left.", ["flush"], registry=registry)
+        self.batches = Counter("image_worker_batches", "Batches, by why they left.", ["flush"], registry=self.registry)
         self.batch_splits = Counter(
-            "image_worker_batch_splits", "Batches split in two because the model failed on them.", registry=registry
+            "image_worker_batch_splits",
+            "Batches split in two because the model failed on them.",
+            registry=self.registry,
         )
         self.model_seconds = Histogram(
-            "image_worker_model_seconds", "Time of the model for one batch.", registry=registry, buckets=_SECONDS
+            "image_worker_model_seconds", "Time of the model for one batch.", registry=self.registry, buckets=_SECONDS
         )
         self.model_loaded = Gauge(
-            "image_worker_model_loaded", "1 once the model is loaded and warm.", registry=registry
+            "image_worker_model_loaded", "1 once the model is loaded and warm.", registry=self.registry
         )
         self.model_info = Gauge(
             "image_worker_model_info",
             "Always 1; its labels say which model runs.",
             ["name", "revision", "fingerprint", "runtime", "precision"],
-            registry=registry,
+            registry=self.registry,
         )
