@@ -137,10 +137,15 @@ class Fetcher:
         """Whom a failure that did not pass is blamed on.
 
         Strangers can name any number of dead hosts, so before the network is blamed a host known to be good is asked.
+        A network that was never seen to work is believed to be down for a while only: a topic that begins with dead
+        hosts must not stand still for good.
         """
-        if self._outage.at_large(asyncio.get_running_loop().time()) and not await self._http.still_answers():
-            return Transient(f"the network at large is down: no host can be reached, last {failure.detail}")
-        return Rejected(failure.reason, failure.detail)
+        now = asyncio.get_running_loop().time()
+        if not self._outage.at_large(now) or await self._http.still_answers():
+            return Rejected(failure.reason, failure.detail)
+        if not self._http.has_seen_an_answer and not self._outage.is_news(now):
+            return Rejected(failure.reason, failure.detail)
+        return Transient(f"the network at large is down: no host can be reached, last {failure.detail}")
 
 
 def _guard(settings: ImagesSettings) -> Guard:

@@ -76,6 +76,11 @@ class Http:
             address = found
         raise Rejected(Reason.TOO_MANY_REDIRECTS, f"more than {self._settings.max_redirects} redirects")
 
+    @property
+    def has_seen_an_answer(self) -> bool:
+        """Whether any host ever answered."""
+        return self._answered is not None
+
     async def still_answers(self) -> bool:
         """Whether the host that answered last does so again. False where none ever did."""
         if self._session is None or self._answered is None:

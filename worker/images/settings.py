@@ -90,7 +90,10 @@ class ImagesSettings(Section):
         "itself is held to be down and records wait. One or two dead hosts are no outage.",
     )
     outage_window_s: float = Field(
-        60.0, gt=0, description="Seconds for which a failed connection counts towards an outage."
+        60.0,
+        gt=0,
+        description="Seconds for which a failed connection counts towards an outage, and for which records "
+        "wait in one where no host has ever answered: after that the hosts are blamed.",
     )
 
     formats: tuple[Format, ...] = Field(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import itertools
 import ssl
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -316,6 +317,19 @@ async def test_when_no_host_can_be_reached_no_record_is_to_blame(
         await agent.fetch(ImageReference(address=dead_host.url(host="127.0.0.3")))
     await agent.fetch(ImageReference(address=alive.url()))
     assert (await refusal(agent, dead_host.url(host="127.0.0.4"))).reason is Reason.CONNECTION_FAILED
+
+
+async def test_a_topic_that_begins_with_dead_hosts_does_not_stand_still_for_good(
+    dead_host: Any, fetcher: NewFetcher
+) -> None:
+    agent = await fetcher(dead_host, retries=0, outage_hosts=3, outage_window_s=0.5)
+    addresses = itertools.cycle(dead_host.url(host=f"127.0.0.{last}") for last in range(1, 6))
+    seen: list[type[Exception]] = []
+    async with asyncio.timeout(30):
+        while Transient not in seen or seen[-1] is not Rejected:
+            with pytest.raises((Transient, Rejected)) as caught:
+                await agent.fetch(ImageReference(address=next(addresses)))
+            seen.append(caught.type)
 
 
 async def test_strangers_cannot_make_an_outage_of_dead_hosts(serve: Serve, dead_host: Any, fetcher: NewFetcher) -> None:

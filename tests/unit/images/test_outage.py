@@ -35,6 +35,17 @@ def test_old_failures_do_not_count() -> None:
     assert not outage.at_large(61)
 
 
+def test_an_outage_is_news_for_as_long_as_the_window_and_anew_after_an_answer() -> None:
+    outage = Outage(hosts=2, window_s=60)
+    outage.failed("a", 0)
+    outage.failed("b", 50)
+    assert outage.is_news(60)
+    assert not outage.is_news(61)
+    outage.answered()
+    outage.failed("a", 100)
+    assert outage.is_news(150)
+
+
 def test_hosts_that_strangers_name_do_not_fill_the_memory() -> None:
     outage = Outage(hosts=3, window_s=60)
     for number in range(10_000):
