@@ -219,6 +219,12 @@ def source_record(message: Message) -> SourceRecord:
     )
 
 
+def size_bytes(record: SourceRecord) -> int:
+    """Bytes of a record's key, value and headers."""
+    headers = sum(len(name) + len(value or b"") for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers
+
+
 def _bytes(value: str | bytes | None) -> bytes | None:
     return value.encode() if isinstance(value, str) else value
 

@@ -20,7 +20,7 @@ from worker.kafka.intake import Intake
 from worker.kafka.ledger import Ledger, Partition, Position, Settlement, Ticket
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.sink import Sink
-from worker.kafka.source import Source, source_record
+from worker.kafka.source import Source, size_bytes, source_record
 from worker.kafka.status import Reporter
 from worker.observe.metrics import Metrics
 from worker.records import Outcome
@@ -60,6 +60,8 @@ class KafkaThread:
         self._source = Source(settings, self)
         self._intake = Intake(settings, self._ledger, self._source, metrics)
         self.reporter = Reporter(self._ledger, self._source, metrics)
+        self._taken_in: list[Ticket] = []
+        """Tickets that are not handed over yet."""
         self._outcomes: SimpleQueue[tuple[Ticket, Outcome]] = SimpleQueue()
         self._stop = threading.Event()
         self._drain_at_stop = True
@@ -91,6 +93,8 @@ class KafkaThread:
 
     def revoked(self, partitions: Sequence[Partition]) -> None:
         self._heard("revoked", partitions)
+        # This poll may be one of several: what the earlier ones brought must be worked on to be drained.
+        self._hand_over()
         if not self._leaving:
             self._drain(partitions)
         self._forget(partitions)
@@ -98,6 +102,7 @@ class KafkaThread:
     def lost(self, partitions: Sequence[Partition]) -> None:
         self.reporter.joined = False
         self._heard("lost", partitions)
+        self._hand_over()
         self._forget(partitions)
 
     def _run(self) -> None:
@@ -110,7 +115,8 @@ class KafkaThread:
                 self._drain(self._ledger.partitions)
         except BaseException as error:  # noqa: BLE001 - whoever awaits `ended` raises it
             failure = error
-        failure = self._leave() or failure
+        left = self._leave()
+        failure = failure or left
         if failure is None:
             self.ended.set_result(None)
         else:
@@ -140,26 +146,29 @@ class KafkaThread:
 
     def _admit(self, timeout_s: float) -> None:
         """Take in what has arrived, as far as the budget goes, and hand it over together."""
-        tickets: list[Ticket] = []
         try:
             message = self._source.poll(timeout_s)
             while message is not None:
-                self._open(message, tickets)
-                if len(tickets) >= _ADMIT_AT_ONCE or self._intake.full():
+                self._open(message)
+                if len(self._taken_in) >= _ADMIT_AT_ONCE or self._intake.full():
                     break
                 message = self._source.poll(0)
         finally:
-            if tickets:
-                self._metrics.records.labels(self._settings.topics.input).inc(len(tickets))
-                self._deliver(tickets)
+            self._hand_over()
 
-    def _open(self, message: Message, tickets: list[Ticket]) -> None:
+    def _open(self, message: Message) -> None:
         record = source_record(message)
         ticket = self._ledger.open(
-            record, now_s=time.monotonic(), size_bytes=len(message), leader_epoch=message.leader_epoch()
+            record, now_s=time.monotonic(), size_bytes=size_bytes(record), leader_epoch=message.leader_epoch()
         )
         if ticket is not None:
-            tickets.append(ticket)
+            self._taken_in.append(ticket)
+
+    def _hand_over(self) -> None:
+        if self._taken_in:
+            tickets, self._taken_in = self._taken_in, []
+            self._metrics.records.labels(self._settings.topics.input).inc(len(tickets))
+            self._deliver(tickets)
 
     def _collect(self, timeout_s: float) -> None:
         """Note the outcomes that are there, waiting for the first one."""

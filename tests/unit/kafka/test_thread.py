@@ -1,0 +1,80 @@
+"""The Kafka thread at a rebalance, without a cluster: its callbacks are called as librdkafka calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from confluent_kafka import Message
+
+from worker.kafka.ledger import Partition, Position, Settlement, Ticket
+from worker.kafka.settings import KafkaSettings
+from worker.kafka.sink import Commits, Positions
+from worker.kafka.thread import KafkaThread
+from worker.observe.metrics import Metrics
+from worker.records import Outcome, OutgoingRecord
+
+PARTITION = ("images", 0)
+
+
+class NotingSink:
+    """Publishes nowhere, and notes what would be committed. Keeps the Sink contract."""
+
+    def __init__(self) -> None:
+        self.committed: list[Mapping[Partition, Position]] = []
+
+    def settle(self, settlement: Settlement, positions: Positions, source: Commits, timeout_s: float) -> bool:
+        self.committed.append(positions(settlement))
+        return True
+
+    def close(self) -> None:
+        pass
+
+
+class Bench:
+    """A Kafka thread that is not started, and an event loop that finishes at once what it is handed."""
+
+    def __init__(self, *, works: bool = True) -> None:
+        self.sink = NotingSink()
+        self.handed_over: list[Ticket] = []
+        self.abandoned: list[Ticket] = []
+        self.works = works
+        settings = KafkaSettings(bootstrap_servers="127.0.0.1:1", drain_deadline_s=0.2)
+        self.thread = KafkaThread(settings, self.sink, Metrics(), deliver=self._deliver, abandon=self.abandoned.extend)
+
+    def _deliver(self, tickets: list[Ticket]) -> None:
+        self.handed_over.extend(tickets)
+        for ticket in tickets if self.works else ():
+            record = OutgoingRecord("classifications", None, b"", ())
+            self.thread.finish(ticket, Outcome("classification", record, "allow"))
+
+    def poll_brings(self, offset: int) -> None:
+        self.thread._open(Message(topic="images", partition=0, offset=offset, value=b"{}"))
+
+
+def test_what_was_taken_in_by_an_earlier_poll_is_worked_on_before_it_is_drained() -> None:
+    bench = Bench()
+    bench.thread.assigned([PARTITION])
+    for offset in range(3):
+        bench.poll_brings(offset)
+    bench.thread.revoked([PARTITION])
+    assert len(bench.handed_over) == 3
+    assert bench.abandoned == []
+    assert bench.sink.committed[-1] == {PARTITION: Position(3)}
+
+
+def test_what_is_not_done_by_the_deadline_of_the_drain_is_abandoned_and_not_committed() -> None:
+    bench = Bench(works=False)
+    bench.thread.assigned([PARTITION])
+    bench.poll_brings(0)
+    bench.thread.revoked([PARTITION])
+    assert bench.abandoned == bench.handed_over
+    assert bench.sink.committed == []
+
+
+def test_a_lost_partition_is_not_drained() -> None:
+    bench = Bench()
+    bench.thread.assigned([PARTITION])
+    bench.poll_brings(0)
+    bench.thread.lost([PARTITION])
+    assert bench.abandoned == bench.handed_over
+    assert bench.sink.committed == []
