@@ -69,6 +69,7 @@ class Reason(StrEnum):
     INVALID_SCORES = "invalid_scores", Stage.CLASSIFY, "The model gave scores that are not finite numbers."
 
     OUTCOME_TOO_LARGE = "outcome_too_large", Stage.PUBLISH, "The broker refused the outcome for its size."
+    OUTCOME_REFUSED = "outcome_refused", Stage.PUBLISH, "The broker refused the outcome: it lacks a key, or is too old."
 
     INTERNAL_ERROR = "internal_error", Stage.WORKER, "A fault of the worker's own; its log has the traceback."
 

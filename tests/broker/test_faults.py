@@ -11,6 +11,7 @@ from pathlib import Path
 from queue import Queue
 
 import pytest
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from tests import kafka_server
 from tests.broker.test_delivery import assert_in_order, mixed
@@ -57,6 +58,15 @@ def test_after_a_kill_nothing_is_lost_and_a_repeat_has_the_same_id(
     assert len(reader.ids) == 2000
     assert all(len(ids) == 1 for ids in reader.ids.values()), "a repeat has another id"
     assert broker.committed(topics) == broker.ends(topics.input)
+
+
+def alter(broker: Cluster, topic: str, name: str, value: str) -> None:
+    """Set a topic's configuration."""
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+    resource.add_incremental_config(ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET))
+    admin = broker.admin()
+    for future in admin.incremental_alter_configs([resource]).values():
+        future.result(timeout=PATIENCE_S)
 
 
 class Member:
@@ -170,21 +180,31 @@ async def test_a_broker_that_goes_away_and_comes_back_costs_nothing() -> None:
         assert cluster.committed(topics) == cluster.ends(topics.input)
 
 
+async def test_in_a_compacted_topic_an_outcome_without_a_key_becomes_a_dead_letter_and_costs_no_other(
+    broker: Cluster,
+) -> None:
+    topics = broker.topics(partitions=1)
+    alter(broker, topics.results, "cleanup.policy", "compact")
+    keyless = [{**event(number), "key": None} for number in (3, 6)]
+    records = [event(0), event(1), event(2), keyless[0], event(4), event(5), keyless[1], event(7)]
+    broker.produce(topics.input, records)
+    async with running(broker.settings(topics)):
+        seen = await asyncio.to_thread(broker.read, [topics.results, topics.dead_letters], 8)
+    letters = [message for message in seen if message.topic() == topics.dead_letters]
+    assert [header(letter, "image-worker.reason") for letter in letters] == ["outcome_refused"] * 2
+    assert [letter.value() for letter in letters] == [record["value"].encode() for record in keyless]
+    results = [message for message in seen if message.topic() == topics.results]
+    assert [message.key() for message in results] == [f"key-{number}".encode() for number in (0, 1, 2, 4, 5, 7)]
+    assert broker.committed(topics) == {0: 8}
+
+
 async def test_an_outcome_that_the_broker_finds_too_large_becomes_a_dead_letter_without_its_value(
     broker: Cluster,
 ) -> None:
     topics = broker.topics(partitions=1)
     broker.create("small-" + topics.dead_letters, partitions=1)
     flags = (f"kafka.topics.dead_letters=small-{topics.dead_letters}",)
-    from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
-
-    resource = ConfigResource(ConfigResource.Type.TOPIC, f"small-{topics.dead_letters}")
-    resource.add_incremental_config(
-        ConfigEntry("max.message.bytes", "5000", incremental_operation=AlterConfigOpType.SET)
-    )
-    admin = broker.admin()
-    for future in admin.incremental_alter_configs([resource]).values():
-        future.result(timeout=PATIENCE_S)
+    alter(broker, f"small-{topics.dead_letters}", "max.message.bytes", "5000")
     broker.produce(topics.input, [{"key": "k", "value": "x" * 20_000}, event(1)])
     async with running(broker.settings(topics, *flags)):
         (letter,) = await asyncio.to_thread(broker.read, [f"small-{topics.dead_letters}"], 1)

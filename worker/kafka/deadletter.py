@@ -7,6 +7,8 @@ for. A header that is there already, from an earlier round, is replaced.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from worker.errors import Reason, Rejected
 from worker.records import Headers, Outcome, OutgoingRecord, SourceRecord, outcome_id
 
@@ -41,6 +43,11 @@ class DeadLetters:
         )
         key = record.key if len(record.key or b"") <= _LARGEST_KEY else None
         return self._outcome(record, rejected, key, b"", ((VALUE_OMITTED, str(size).encode()),))
+
+    def without_timestamp(self, record: SourceRecord, why: str) -> Outcome:
+        """The dead letter of a record whose outcome the broker refused for what it is, at the time of publication."""
+        undated = replace(record, timestamp_ms=-1)
+        return self.make(undated, Rejected(Reason.OUTCOME_REFUSED, why))
 
     def _outcome(
         self, record: SourceRecord, rejected: Rejected, key: bytes | None, value: bytes | None, headers: Headers

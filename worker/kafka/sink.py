@@ -19,7 +19,7 @@ from worker.kafka.deadletter import DeadLetters
 from worker.kafka.ledger import Partition, Position, Settlement, Ticket
 from worker.kafka.properties import producer_properties
 from worker.kafka.settings import KafkaSettings
-from worker.records import OutgoingRecord
+from worker.records import Outcome, OutgoingRecord
 
 log = structlog.get_logger(__name__)
 
@@ -34,6 +34,12 @@ _HINTS = {
     KafkaError._UNKNOWN_PARTITION: "create the topic",
     KafkaError.INVALID_RECORD: "a compacted topic needs a key in every event",
 }
+
+
+_THE_RECORDS_FAULT = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError.INVALID_TIMESTAMP}
+"""Refusals of one record. Its neighbours in the batch, refused with it, are _INVALID_DIFFERENT_RECORD: sent again."""
+
+_OUR_REASONS = {Reason.OUTCOME_TOO_LARGE, Reason.OUTCOME_REFUSED}
 
 
 class Commits(Protocol):
@@ -129,14 +135,27 @@ class AtLeastOnceSink:
             self._refused.append((ticket, error))
 
     def _replace_refused(self) -> None:
-        """Publish a dead letter in the place of each outcome that is too large; any other refusal is fatal."""
+        """Publish a dead letter in the place of each outcome that is refused for what it is.
+
+        Any other refusal is fatal, and so is that of a dead letter made here.
+        """
         refused, self._refused = self._refused, []
         for ticket, error in refused:
             assert ticket.outcome is not None
-            if error.code() != KafkaError.MSG_SIZE_TOO_LARGE or ticket.outcome.reason == Reason.OUTCOME_TOO_LARGE:
-                raise _never_published(ticket.outcome.record, error)
-            ticket.outcome = self._dead_letters.without_value(ticket.record)
+            if error.code() != KafkaError._INVALID_DIFFERENT_RECORD:
+                if error.code() not in _THE_RECORDS_FAULT or ticket.outcome.reason in _OUR_REASONS:
+                    raise _never_published(ticket.outcome.record, error)
+                log.warning("kafka.outcome_refused", record=str(ticket.record.coordinates), error=error.str())
+                ticket.outcome = self._instead(ticket, error)
             self._produce(ticket)
+
+    def _instead(self, ticket: Ticket, error: KafkaError) -> Outcome:
+        if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+            return self._dead_letters.without_value(ticket.record)
+        assert ticket.outcome is not None
+        hint = _HINTS.get(error.code(), "see the topic's message.timestamp settings")
+        topic = ticket.outcome.record.topic
+        return self._dead_letters.without_timestamp(ticket.record, f"topic {topic}: {error.str()}: {hint}")
 
 
 def _never_published(record: OutgoingRecord, error: KafkaError) -> Fatal:
