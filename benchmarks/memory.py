@@ -51,7 +51,7 @@ def _sample(parts: Stage, topics: Topics, process: psutil.Process, seconds: int)
     samples = []
     for second in range(seconds):
         started_s = time.monotonic()
-        parts.events(topics, 4000)
+        parts.events(topics, 6000)
         samples.append(resident_bytes(process))
         if second % 10 == 0:
             print(f"  {second:3} s: {samples[-1] / MIB:.0f} MiB", flush=True)

@@ -120,13 +120,15 @@ class OutgoingRecord:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The one end of an event: what is published for it, and its kind and reason for the metrics and logs."""
+    """The one end of an event: what is published for it, and what the metrics and logs say of it."""
 
     kind: str
     """classification, dead_letter or tombstone."""
     record: OutgoingRecord
     reason: str | None = None
+    """Of a dead letter its reason's code, of a classification the action decided."""
     detail: str | None = None
+    """Of a dead letter, one line for the operator."""
 
 
 def outcome_id(coordinates: Coordinates, fingerprint: str) -> str:
