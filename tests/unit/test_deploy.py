@@ -72,10 +72,12 @@ def test_every_command_reads_the_settings_that_are_mounted() -> None:
 
 
 def test_the_settings_resolve_and_so_does_every_variable_of_the_environment() -> None:
+    resolved = []
     for service in (*SERVICES.values(), *CUDA["services"].values()):
         variables = {name: str(value) for name, value in service.get("environment", {}).items()}
         if any(name.startswith(PREFIX) for name in variables) or service.get("image", "").startswith(OWN):
-            resolve(WORKER_TOML, environment=variables)
+            resolved.append(resolve(WORKER_TOML, environment=variables))
+    assert resolved
 
 
 def test_the_thresholds_are_for_labels_that_the_demo_model_has(settings: Settings) -> None:

@@ -130,7 +130,7 @@ def test_every_command_line_is_one_that_the_parser_takes(page: Path, tmp_path: P
         for line in block.splitlines():
             words = shlex.split(line, comments=True)
             if words and Path(words[0]).name == "image-worker":
-                parse(words[1 : words.index("|") if "|" in words else None])
+                assert parse(words[1 : words.index("|") if "|" in words else None]).command
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
