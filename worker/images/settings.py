@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal
@@ -11,6 +9,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 from yarl import URL
 
+from worker.cpus import available_cpus
 from worker.knobs import Section
 
 MEBIBYTE = 1024 * 1024
@@ -134,7 +133,7 @@ class ImagesSettings(Section):
     @property
     def processes(self) -> int:
         """The number of decode processes, resolved."""
-        return self.decode_processes or container_cpus()
+        return self.decode_processes or available_cpus()
 
 
 def _looked_up(host: str) -> str:
@@ -142,13 +141,3 @@ def _looked_up(host: str) -> str:
     if name is None:
         raise ValueError(f"{host!r} is no host name")
     return name
-
-
-def container_cpus() -> int:
-    """The CPUs this process may use, at least 1: its affinity, and below that the cgroup's quota (v2), rounded up."""
-    cpus = len(os.sched_getaffinity(0))
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-    except (OSError, ValueError):
-        return cpus
-    return cpus if quota == "max" else max(1, min(cpus, math.ceil(int(quota) / int(period))))

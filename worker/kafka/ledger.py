@@ -91,9 +91,6 @@ class Ledger:
             self._epoch += 1
             self._lanes[partition] = _Lane(self._epoch)
 
-    def owns(self, partition: Partition) -> bool:
-        return partition in self._lanes
-
     def open(
         self, record: SourceRecord, *, now_s: float, size_bytes: int, leader_epoch: int | None = None
     ) -> Ticket | None:

@@ -10,10 +10,10 @@ from typing import Any, Never
 
 import torch
 
+from worker.cpus import available_cpus
 from worker.errors import ConfigurationError, Fatal
 from worker.models import processor
 from worker.models.classifier import OutOfMemory, PixelBatch, ScoreBatch
-from worker.models.cpus import available_cpus
 from worker.models.lines import first_line
 from worker.models.provenance import ModelFiles, fingerprint, locate
 from worker.models.settings import Device, ModelSettings, Precision

@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from worker.images.settings import ImagesSettings, container_cpus
+from worker.cpus import available_cpus
+from worker.images.settings import ImagesSettings
 
 
 def test_the_defaults_reach_public_hosts_and_no_files() -> None:
     settings = ImagesSettings()
     assert settings.schemes == ("http", "https", "data")
     assert settings.allow_networks == ()
-    assert settings.processes == container_cpus() >= 1
+    assert settings.processes == available_cpus() >= 1
 
 
 @pytest.mark.parametrize(

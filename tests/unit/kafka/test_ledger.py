@@ -40,7 +40,7 @@ class Books(RuleBasedStateMachine):
 
     @rule(partition=partitions)
     def assign(self, partition: tuple[str, int]) -> None:
-        if not self.ledger.owns(partition):
+        if partition not in self.ledger.partitions:
             self.next_offset[partition] = self.committed[partition]
         self.ledger.assign(partition)
 
@@ -48,7 +48,7 @@ class Books(RuleBasedStateMachine):
     def open(self, partition: tuple[str, int], gap: int, size: int) -> Ticket:
         offset = self.next_offset[partition] + gap
         ticket = self.ledger.open(record(partition, offset), now_s=0.0, size_bytes=size)
-        assert (ticket is not None) == self.ledger.owns(partition)
+        assert (ticket is not None) == (partition in self.ledger.partitions)
         if ticket is None:
             return Ticket(record(partition, offset), epoch=-1, opened_s=0.0, size_bytes=size)
         self.next_offset[partition] = offset + 1

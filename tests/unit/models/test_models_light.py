@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from worker.cpus import available_cpus
 from worker.errors import Fatal
 from worker.models.classifier import OutOfMemory, PixelBatch, ScoreBatch
-from worker.models.cpus import available_cpus
 from worker.models.load import warm_up
 from worker.models.settings import BatchSettings, ModelSettings
 from worker.testing import FreeClassifier
 
-_LIGHT = "settings classifier batch runner inference provenance demo cpus thread"
+_LIGHT = "settings classifier batch runner inference provenance demo load thread"
 
 
 def test_nothing_imports_torch_before_a_model_is_loaded() -> None:

@@ -12,7 +12,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 def available_cpus(cgroup: Path = _CGROUP) -> int:
     """The CPUs of the process's affinity, or of its container's quota where that is less; at least 1.
 
-    torch counts the machine's cores, and a quota of 2 CPUs on a machine of 64 would be throttled.
+    torch counts the machine's cores, and more threads or decode processes than the quota allows would be throttled.
     """
     affinity = len(os.sched_getaffinity(0))
     quota = _quota_v2(cgroup) or _quota_v1(cgroup)
