@@ -97,6 +97,21 @@ class Metrics:
             ["reason"],
             registry=self.registry,
         )
+        self.held_up = Gauge(
+            "image_worker_held_up_fetches",
+            "Fetches that wait for a host in trouble: it stalls, is left alone, or is to be tried again.",
+            registry=self.registry,
+        )
+        self.hosts_resting = Gauge(
+            "image_worker_hosts_resting",
+            "Hosts that fail and are left alone for a while.",
+            registry=self.registry,
+        )
+        self.network_down = Gauge(
+            "image_worker_network_down",
+            "1 while most hosts that answered before are silent: records wait, none is dead-lettered for it.",
+            registry=self.registry,
+        )
         self.decoder_restarts = Counter(
             "image_worker_decoder_restarts", "Decode processes replaced, by cause.", ["cause"], registry=self.registry
         )
