@@ -19,6 +19,7 @@ from worker.images.http import Http, origin, parse, system_resolver
 from worker.images.network import Network
 from worker.images.objects import read_data_uri, read_file
 from worker.images.settings import ImagesSettings
+from worker.images.sharing import Shared
 from worker.images.traffic import Traffic
 from worker.images.witnesses import Origin
 from worker.observe.metrics import Metrics
@@ -40,6 +41,7 @@ class Fetcher:
         self._metrics = metrics
         self._budget = ByteBudget(settings.max_bytes_in_flight)
         self._traffic = Traffic(settings, metrics)
+        self._shared: Shared[EncodedImage] = Shared(metrics)
         guard = _guard(settings)
         self._network = Network(settings, guard, resolver, metrics, returned=self._traffic.forgive)
         answered = self._network.answered
@@ -71,19 +73,18 @@ class Fetcher:
         down: then no host is to blame.
         """
         if reference.image is not None:
-            return self._inline(reference.image, reference.sha256)
+            return EncodedImage(self._inline(reference.image), reference.sha256)
         if not reference.address:
             raise Rejected(Reason.MISSING_ADDRESS, "the event names no image")
-        image = await self._by_scheme(reference.address, reference.sha256)
-        self._metrics.fetched_bytes.inc(len(image.data))
-        return image
+        image = await self._by_scheme(reference.address)
+        return EncodedImage(image.data, reference.sha256, image.share)
 
-    def _inline(self, image: bytes, expected_sha256: str | None) -> EncodedImage:
+    def _inline(self, image: bytes) -> bytes:
         if len(image) > self._settings.max_bytes:
             raise Rejected(Reason.TOO_LARGE, f"the image has more than {self._settings.max_bytes} bytes")
-        return EncodedImage(image, expected_sha256)
+        return image
 
-    async def _by_scheme(self, address: str, expected_sha256: str | None) -> EncodedImage:
+    async def _by_scheme(self, address: str) -> EncodedImage:
         scheme, colon, _ = address.partition(":")
         scheme = scheme.lower()
         if not colon or not scheme.isascii() or not scheme.replace("+", "").replace("-", "").isalnum():
@@ -91,12 +92,12 @@ class Fetcher:
         if scheme not in self._settings.schemes:
             raise Rejected(Reason.UNSUPPORTED_SCHEME, f"{scheme[:20]} is not in images.schemes")
         if scheme == "data":
-            return await self._data(address, expected_sha256)
+            return await self._data(address)
         if scheme == "file":
-            return await self._file(address, expected_sha256)
-        return await self._over_http(parse(address), expected_sha256)
+            return await self._file(address)
+        return await self._shared.get(address, lambda: self._over_http(parse(address)))
 
-    async def _data(self, address: str, expected_sha256: str | None) -> EncodedImage:
+    async def _data(self, address: str) -> EncodedImage:
         share = min(len(address), self._settings.max_bytes)
         await self._budget.take(share)
         try:
@@ -104,9 +105,9 @@ class Fetcher:
         except BaseException:
             self._budget.give_back(share)
             raise
-        return self._budget.hold(data, share, expected_sha256)
+        return self._budget.hold(data, share)
 
-    async def _file(self, address: str, expected_sha256: str | None) -> EncodedImage:
+    async def _file(self, address: str) -> EncodedImage:
         share = self._settings.max_bytes
         await self._budget.take(share)
         try:
@@ -114,27 +115,29 @@ class Fetcher:
         except BaseException:
             self._budget.give_back(share)
             raise
-        return self._budget.hold(data, share, expected_sha256)
+        return self._budget.hold(data, share)
 
-    async def _over_http(self, address: URL, expected_sha256: str | None) -> EncodedImage:
+    async def _over_http(self, address: URL) -> EncodedImage:
         """Fetch within the total deadline, which stands still while the fetch waits for its turn."""
         total_s = self._settings.total_timeout_s
         try:
             async with asyncio.timeout(total_s) as timeout:
                 deadline = Deadline(timeout, total_s, self._settings.host_wait_s)
-                return await self._retry(address, deadline, expected_sha256)
+                return await self._retry(address, deadline)
         except MayPass as last:
             failure = last
         except TimeoutError:
             failure = deadline.verdict()
         raise await self._verdict(failure, origin(address))
 
-    async def _retry(self, address: URL, deadline: Deadline, expected_sha256: str | None) -> EncodedImage:
+    async def _retry(self, address: URL, deadline: Deadline) -> EncodedImage:
         """Try until it comes, or raise the last MayPass: of a host that was left alone after a try, that try's."""
         last: MayPass | None = None
         for tried in count():
             try:
-                return await self._http.get(address, deadline, expected_sha256)
+                image = await self._http.get(address, deadline)
+                self._metrics.fetched_bytes.inc(len(image.data))
+                return image
             except MayPass as failure:
                 if failure.reason is Reason.HOST_UNAVAILABLE:
                     raise last or failure from None

@@ -91,7 +91,7 @@ class Http:
             await self._session.close()
             self._session = None
 
-    async def get(self, address: URL, deadline: Deadline, expected_sha256: str | None) -> EncodedImage:
+    async def get(self, address: URL, deadline: Deadline) -> EncodedImage:
         """Follow the address, each hop under the whole policy, and read the image.
 
         Raises Rejected where that is final, MayPass where another try may help.
@@ -99,7 +99,7 @@ class Http:
         for _ in range(self._settings.max_redirects + 1):
             self._check(address)
             async with self._traffic.turn(str(origin(address)), deadline) as turn:
-                found = await self._hop(address, turn, expected_sha256)
+                found = await self._hop(address, turn)
             if isinstance(found, EncodedImage):
                 return found
             address = found
@@ -112,7 +112,7 @@ class Http:
         if rule is not None:
             raise forbidden(rule)
 
-    async def _hop(self, address: URL, turn: Turn, expected_sha256: str | None) -> EncodedImage | URL:
+    async def _hop(self, address: URL, turn: Turn) -> EncodedImage | URL:
         assert self._session is not None, "Http.start() comes first"
         refusals: list[str] = []
         _refusals.set(refusals)
@@ -122,13 +122,13 @@ class Http:
                 if response.status in _REDIRECTS:
                     return _target(address, response)
                 check_status(response)
-                return await self._image(response, turn, expected_sha256)
+                return await self._image(response, turn)
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
             if refusals and isinstance(error, aiohttp.ClientConnectorError):
                 raise forbidden(refusals[0]) from None
             raise verdict(error, address.raw_host or "") from None
 
-    async def _image(self, response: aiohttp.ClientResponse, turn: Turn, expected_sha256: str | None) -> EncodedImage:
+    async def _image(self, response: aiohttp.ClientResponse, turn: Turn) -> EncodedImage:
         """Read the body, once there is memory for it."""
         limit = self._settings.max_bytes
         declared = response.content_length
@@ -143,7 +143,7 @@ class Http:
         except BaseException:
             self._budget.give_back(share)
             raise
-        return self._budget.hold(data, share, expected_sha256)
+        return self._budget.hold(data, share)
 
     def _guarded_socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
         """Make the socket for a numeric address, or refuse: every connection passes here, whatever named it."""

@@ -90,7 +90,14 @@ class Metrics:
         self.waiting = Gauge(
             "image_worker_waiting_records", "Records that wait for an outage of our own to end.", registry=self.registry
         )
-        self.fetched_bytes = Counter("image_worker_fetched_bytes", "Bytes of images fetched.", registry=self.registry)
+        self.fetched_bytes = Counter(
+            "image_worker_fetched_bytes", "Bytes of images fetched over the network.", registry=self.registry
+        )
+        self.fetches_shared = Counter(
+            "image_worker_fetches_shared",
+            "Images that came with another record's fetch of the same address at the same time.",
+            registry=self.registry,
+        )
         self.fetch_retries = Counter(
             "image_worker_fetch_retries",
             "Fetches tried again, by what went wrong before.",
