@@ -13,6 +13,8 @@ from collections.abc import Callable
 import structlog
 from aiohttp.abc import AbstractResolver
 
+from worker.errors import Reason, Rejected, Transient
+from worker.images.answers import MayPass
 from worker.images.guard import Guard
 from worker.images.settings import ImagesSettings
 from worker.images.witnesses import Origin, Witnesses
@@ -55,7 +57,14 @@ class Network:
         """A host answered, whatever it said."""
         self._witnesses.answered(origin, asyncio.get_running_loop().time())
 
-    async def is_down(self, origin: Origin, *, names: bool) -> bool:
+    async def verdict(self, failure: MayPass, origin: Origin) -> Rejected | Transient:
+        """Whom a failure that did not pass is blamed on."""
+        if failure.of_the_network and await self._is_down(origin, names=failure.reason is Reason.HOST_NOT_FOUND):
+            over = None if self.over.is_set() else self.over
+            return Transient(f"the network at large is down: {failure.detail}", over=over)
+        return Rejected(failure.reason, failure.detail)
+
+    async def _is_down(self, origin: Origin, *, names: bool) -> bool:
         """Whether the failure of a host is the network's. `names`: it could not be looked up."""
         now = asyncio.get_running_loop().time()
         self._witnesses.failed(origin, now)
