@@ -231,4 +231,4 @@ async def _over(outage: Transient, longest_s: float) -> None:
         await asyncio.sleep(longest_s)
         return
     with suppress(TimeoutError):
-        await asyncio.wait_for(outage.over.wait(), longest_s)
+        await asyncio.wait_for(outage.over(), longest_s)
