@@ -61,7 +61,7 @@ class Pixels:
     """A decoded image at the model's input size, and what the file was."""
 
     array: npt.NDArray[np.uint8]
-    """(H, W, 3) uint8, RGB, C-contiguous; H and W are those of the model's input recipe."""
+    """(N, H, W, 3) uint8, RGB, C-contiguous: the sampled frames; H and W are those of the model's input recipe."""
     width: int
     """Of the file's image, in pixels, after its orientation was applied."""
     height: int
@@ -69,6 +69,10 @@ class Pixels:
     """In lower case, by content: jpeg, png, webp, gif, avif, ..."""
     sha256: str
     """Of the file's bytes: 64 lower-case hex digits."""
+    frames: tuple[int, ...] = (0,)
+    """Which frames of the file the N are, from 0."""
+    frame_count: int = 1
+    """Frames in the file; 1 for a still image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +109,8 @@ class Decision:
     label: str
     score: float
     action: str
+    frame: int = 0
+    """Index in the file of the frame that decided."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ async def reason(pool: DecodePool, data: bytes) -> Reason:
 
 async def test_an_image_comes_back_as_pixels(pool: NewPool, good_image: bytes) -> None:
     found = await (await pool()).decode(EncodedImage(good_image))
-    assert (found.array.shape, found.array.dtype, found.format) == ((32, 24, 3), np.uint8, "jpeg")
+    assert (found.array.shape, found.array.dtype, found.format) == ((1, 32, 24, 3), np.uint8, "jpeg")
     assert (found.width, found.height) == (256, 256)
     assert found.array.flags.c_contiguous
     assert found.array.flags.owndata or found.array.base.flags.owndata
@@ -166,8 +166,7 @@ async def test_decode_processes_know_no_secrets_and_hold_no_files(
     assert not any("SECRET" in name for name in child.environ())
     assert child.rlimit(psutil.RLIMIT_AS) == (1 << 30, 1 << 30)
     links = [os.readlink(f"/proc/{child.pid}/fd/{name}") for name in os.listdir(f"/proc/{child.pid}/fd")]
-    assert sum(link.startswith("socket:") for link in links) == 1
-    assert all(link.startswith(("socket:", "/dev/null", "/memfd:image-worker")) for link in links)
+    assert sorted(link.partition(":")[0] for link in links) == [*["/dev/null"] * 3, "socket"]
 
 
 async def test_large_images_do_not_stay_in_shared_memory(pool: NewPool, good_image: bytes) -> None:

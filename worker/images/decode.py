@@ -46,12 +46,16 @@ class Decoded:
     """An image at the model's input size, and what the file was."""
 
     pixels: bytes
-    """(H, W, 3) uint8, RGB, row after row."""
+    """(N, H, W, 3) uint8, RGB: the sampled frames one after the other, each row after row."""
     width: int
     """Of the file's image, after its orientation was applied."""
     height: int
     format: str
     sha256: str
+    frames: tuple[int, ...] = (0,)
+    """Indexes of the sampled frames in the file, from 0."""
+    frame_count: int = 1
+    """Frames in the file."""
 
 
 def prepare(limits: DecodeLimits) -> None:

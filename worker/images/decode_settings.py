@@ -24,17 +24,28 @@ class DecodeSettings(Section):
     max_pixels: int = Field(
         50_000_000, gt=0, description="Pixels an image may have; 50 million is above nearly every camera's."
     )
+    frames: int = Field(
+        1, ge=1, le=64, description="Frames of an animation that are classified, evenly spread; the gravest decides."
+    )
     draft: bool = Field(
         True,
         description="Spend less on pixels that are thrown away: the JPEG decoder scales down to no less than 3 times "
         "the size wanted, and columns that will be cropped are not resized. A fifth less CPU for a usual photograph, "
         "half for a large one; no top-1 changed in 250 photographs. false: exactly the reference's pixels.",
     )
+    decoders: Literal["processes", "threads"] = Field(
+        "processes",
+        description="Where images are decoded. threads: only for images that you trust. Nothing stands between a "
+        "decoder's bug and the worker, a crash ends it, and a decoding that takes too long goes on in its thread.",
+    )
     decode_processes: int | None = Field(
-        None, ge=1, le=256, description="Processes that decode. Unset: the CPUs this container may use."
+        None, ge=1, le=256, description="Processes (or threads) that decode. Unset: the CPUs this container may use."
     )
     decode_timeout_s: float = Field(
-        10.0, gt=0, description="Seconds for one decoding, then its process is killed. 50 million pixels take 2."
+        10.0,
+        gt=0,
+        description="Seconds for one decoding, then its process is killed (a thread's goes on, unseen). "
+        "50 million pixels take 2.",
     )
     decode_memory_bytes: int = Field(
         1024 * MEBIBYTE,
