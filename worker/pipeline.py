@@ -9,14 +9,14 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import structlog
 
 from worker.errors import Fatal, Reason, Rejected, Stage, Transient
+from worker.images.decoder import Decoder
 from worker.images.fetch import Fetcher
-from worker.images.pool import DecodePool
 from worker.kafka.classification import Classifications, Timing
 from worker.kafka.codec import EventDecoder
 from worker.kafka.deadletter import DeadLetters
@@ -24,7 +24,7 @@ from worker.kafka.ledger import Ticket
 from worker.models.inference import Batcher
 from worker.observe.metrics import Metrics
 from worker.policy import Policy
-from worker.records import Decision, ImageReference, Outcome, Pixels, Prediction
+from worker.records import Decision, ImageReference, Outcome, Pixels, Prediction, SourceRecord
 
 log = structlog.get_logger(__name__)
 
@@ -44,6 +44,7 @@ class Classified:
 
     pixels: Pixels
     prediction: Prediction
+    """Of the frame that decided."""
     decision: Decision
     fetch_s: float
     decode_s: float
@@ -52,9 +53,9 @@ class Classified:
 class Chain:
     """Fetch, decode, classify, decide."""
 
-    def __init__(self, fetcher: Fetcher, pool: DecodePool, batcher: Batcher, policy: Policy, metrics: Metrics) -> None:
+    def __init__(self, fetcher: Fetcher, decoder: Decoder, batcher: Batcher, policy: Policy, metrics: Metrics) -> None:
         self._fetcher = fetcher
-        self._decoder = pool
+        self._decoder = decoder
         self._batcher = batcher
         self._policy = policy
         self._fetched = metrics.stage_seconds.labels("fetch")
@@ -66,9 +67,17 @@ class Chain:
         with self._batcher.expected():
             pixels, fetch_s, decode_s = await self._look_at(reference, progress)
         progress.stage = Stage.CLASSIFY
-        prediction = await self._batcher.classify(pixels)
+        # All frames join before anything is awaited. Where one fails, gather sees to the others' ends.
+        predictions = await asyncio.gather(*map(self._batcher.join, pixels.array))
+        prediction, decision = self._judge(pixels, predictions)
         self._classified.observe(prediction.wait_s + prediction.compute_s)
-        return Classified(pixels, prediction, self._policy.decide(prediction.scores), fetch_s, decode_s)
+        return Classified(pixels, prediction, decision, fetch_s, decode_s)
+
+    def _judge(self, pixels: Pixels, predictions: Sequence[Prediction]) -> tuple[Prediction, Decision]:
+        """What the frame that decides was given, and the decision."""
+        decisions = [self._policy.decide(prediction.scores) for prediction in predictions]
+        index = self._policy.gravest(decisions)
+        return predictions[index], replace(decisions[index], frame=pixels.frames[index])
 
     async def _look_at(self, reference: ImageReference, progress: Progress) -> tuple[Pixels, float, float]:
         # The encoded bytes live in this frame only: their share of the budget is free while the pixels are classified.
@@ -194,7 +203,10 @@ class Pipeline:
         ticket.stage = Stage.EVENT
         reference = await self._codec.decode(ticket.record)
         event_s = time.monotonic() - ticket.opened_s
-        seen = await self._chain.classify(reference, ticket)
+        try:
+            seen = await self._chain.classify(reference, ticket)
+        except Rejected as rejected:
+            return self._unscannable(ticket.record, reference, rejected, event_s)
         ticket.stage = Stage.PUBLISH
         return self._classifications.make(
             ticket.record,
@@ -205,3 +217,13 @@ class Pipeline:
             Timing(event_s, seen.fetch_s, seen.decode_s),
             self._policy.topic(seen.decision.action),
         )
+
+    def _unscannable(
+        self, record: SourceRecord, reference: ImageReference, rejected: Rejected, event_s: float
+    ) -> Outcome:
+        """The outcome of an image that cannot be decoded, where the policy has an action for it. Raises `rejected`."""
+        decision = self._policy.unscannable
+        if decision is None or rejected.reason.stage is not Stage.DECODE:
+            raise rejected
+        topic, timing = self._policy.topic(decision.action), Timing(event_s, 0.0, 0.0)
+        return self._classifications.unscannable(record, reference, rejected, decision, timing, topic)

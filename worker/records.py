@@ -129,12 +129,14 @@ class Outcome:
     """The one end of an event: what is published for it, and what the metrics and logs say of it."""
 
     kind: str
-    """classification, dead_letter or tombstone."""
+    """classification, unscannable, dead_letter or tombstone."""
     record: OutgoingRecord
     reason: str | None = None
-    """Of a dead letter its reason's code, of a classification the action decided."""
+    """Of a dead letter, and of an image that is unscannable, the reason's code."""
     detail: str | None = None
-    """Of a dead letter, one line for the operator."""
+    """With a reason, one line for the operator."""
+    action: str | None = None
+    """Of what the policy decided, its action."""
 
 
 def outcome_id(coordinates: Coordinates, fingerprint: str) -> str:

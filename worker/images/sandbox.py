@@ -11,6 +11,7 @@ import os
 import resource
 import signal
 from dataclasses import dataclass
+from typing import Any
 
 from worker.images import seccomp
 
@@ -28,6 +29,11 @@ class Confinement:
     def shut(self) -> bool:
         """Whether network, files, other programs and other processes are out of reach."""
         return not self.open_because
+
+    def facts(self) -> dict[str, Any]:
+        """For logs and /status: what could be reached, and why."""
+        reachable = dict.fromkeys(("network", "files", "programs"), not self.shut)
+        return {**reachable, "open_because": self.open_because or None}
 
 
 def confine(memory_bytes: int, keep: tuple[int, ...], parent: int) -> Confinement:
