@@ -8,7 +8,6 @@ from collections import deque
 
 from worker.errors import ConfigurationError, Fatal, Reason, Rejected
 from worker.images import wire
-from worker.images.decode import DecodeLimits
 from worker.images.forkserver import Orders
 from worker.images.process import DecodeProcess, ForkServer, Work
 from worker.images.settings import ImagesSettings
@@ -36,7 +35,7 @@ class DecodePool:
         self._max_bytes = settings.max_bytes
         self._limit_s = settings.decode_timeout_s
         self._metrics = metrics
-        limits = DecodeLimits(settings.formats, settings.max_pixels, settings.draft)
+        limits = settings.limits
         self._layout = wire.layout(settings.slots_per_process, settings.max_bytes, recipe.height * recipe.width * 3)
         self._memory_bytes = settings.decode_memory_bytes
         orders = Orders(recipe, limits, self._layout, settings.decode_memory_bytes, settings.decode_timeout_s)
