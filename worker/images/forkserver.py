@@ -17,7 +17,8 @@ from typing import NoReturn
 
 from worker.errors import Rejected
 from worker.images import wire
-from worker.images.decode import DecodeLimits, decode, limits_from, prepare, recipe_from
+from worker.images.decode import decode, prepare, recipe_from
+from worker.images.limits import DecodeLimits, limits_from
 from worker.images.sandbox import confine
 from worker.images.warm import warm
 from worker.recipe import InputRecipe

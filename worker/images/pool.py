@@ -11,7 +11,6 @@ import structlog
 
 from worker.errors import Fatal, Reason, Rejected
 from worker.images import wire
-from worker.images.decode import DecodeLimits
 from worker.images.decoder import check_recipe
 from worker.images.forks import ForkServer
 from worker.images.forkserver import Orders
@@ -46,11 +45,10 @@ class DecodePool:
         self._max_bytes = settings.max_bytes
         self._limit_s = settings.decode_timeout_s
         self._metrics = metrics
-        limits = DecodeLimits(settings.formats, settings.max_pixels, settings.draft)
         pixel_bytes = settings.frames * recipe.height * recipe.width * 3
         self._layout = wire.layout(settings.slots_per_process, settings.max_bytes, pixel_bytes)
         self._memory_bytes = settings.decode_memory_bytes
-        orders = Orders(recipe, limits, self._layout, settings.decode_memory_bytes, settings.decode_timeout_s)
+        orders = Orders(recipe, settings.limits, self._layout, self._memory_bytes, settings.decode_timeout_s)
         self._server = ForkServer(orders, self._died)
         self._processes: list[DecodeProcess] = []
         self._queue: deque[Work] = deque()

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from worker.errors import Fatal, Reason, Rejected
-from worker.images.decode import Decoded, DecodeLimits, decode, prepare
+from worker.images.decode import Decoded, decode, prepare
 from worker.images.decoder import check_recipe
 from worker.images.sandbox import Confinement
 from worker.images.settings import ImagesSettings
@@ -28,7 +28,7 @@ class ThreadDecoder:
         """Raises ConfigurationError for a recipe whose steps do not end in the model's input size."""
         check_recipe(recipe)
         self._recipe = recipe
-        self._limits = DecodeLimits(settings.formats, settings.max_pixels, settings.draft)
+        self._limits = settings.limits
         self._max_bytes = settings.max_bytes
         self._limit_s = settings.decode_timeout_s
         self._memory_bytes = settings.processes * settings.decode_memory_bytes

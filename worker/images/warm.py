@@ -11,20 +11,22 @@ from io import BytesIO
 from PIL import Image, ImageCms
 
 from worker.errors import Rejected
-from worker.images.decode import DecodeLimits, decode
+from worker.images.decode import decode
+from worker.images.formats import plugin_of
+from worker.images.limits import DecodeLimits
 from worker.recipe import InputRecipe
 
 _LATE_MODULES = (
-    "PIL.ExifTags",
-    "PIL.ImageChops",
+    "PIL.ImageCms",
+    "PIL.ImageColor",
+    "PIL.ImageFile",
     "PIL.ImageFilter",
-    "PIL.ImageMath",
     "PIL.ImageOps",
-    "PIL.ImageSequence",
+    "PIL.ImagePalette",
     "PIL.MpoImagePlugin",
     "PIL.TiffImagePlugin",
-    "encodings.idna",
-    "xml.etree.ElementTree",
+    "colorsys",
+    "copy",
 )
 """What Pillow's decoders, or ours, import inside a function."""
 _CODECS = ("ascii", "latin-1", "utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp1252", "cp437")
@@ -55,5 +57,5 @@ def _images(formats: tuple[str, ...]) -> Iterator[bytes]:
             image, stream = Image.new(mode, (_EDGE_PIXELS, _EDGE_PIXELS)), BytesIO()
             # A plugin raises one of these for a mode that its format does not have, or where it only reads.
             with suppress(KeyError, OSError, ValueError):
-                image.save(stream, name.upper(), icc_profile=profile, exif=exif)
+                image.save(stream, plugin_of(name), icc_profile=profile, exif=exif)
                 yield stream.getvalue()
