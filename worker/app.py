@@ -70,7 +70,7 @@ async def open_chain(
         fetcher = Fetcher(settings.images, metrics)
         await fetcher.start()
         stack.push_async_callback(fetcher.close)
-        decoder = _decoder(settings.images, classifier.recipe, metrics)
+        decoder = open_decoder(settings.images, classifier.recipe, metrics)
         await decoder.start()
         stack.push_async_callback(decoder.close)
         batcher = Batcher(classifier, settings.batch, metrics)
@@ -82,7 +82,7 @@ async def open_chain(
         yield OpenChain(chain, classifier, policy, decoder.confinement(), _peak_resident_bytes() + held)
 
 
-def _decoder(settings: ImagesSettings, recipe: InputRecipe, metrics: Metrics) -> Decoder:
+def open_decoder(settings: ImagesSettings, recipe: InputRecipe, metrics: Metrics) -> Decoder:
     return (
         DecodePool(settings, recipe, metrics) if settings.decoders == "processes" else ThreadDecoder(settings, recipe)
     )

@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -48,7 +49,7 @@ def serve(descriptor: int, orders_json: str) -> None:
     orders = Orders.from_json(orders_json)
     prepare(orders.limits)
     warm(orders.recipe, orders.limits)
-    with socket.socket(fileno=descriptor) as control:
+    with socket.socket(fileno=descriptor) as control, suppress(ConnectionError):  # gone, with reports left unread
         nursery = _Nursery(control, orders)
         while nursery.serve_next():
             pass
