@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import cost, latency, memory, model_bound, plain
+from benchmarks import cost, guarded, latency, memory, model_bound, plain, refused
 from benchmarks.report import Report
 
 BENCHMARKS = {
@@ -13,6 +13,8 @@ BENCHMARKS = {
     "plain": plain.run,
     "latency": latency.run,
     "memory": memory.run,
+    "guarded": guarded.run,
+    "refused": refused.run,
 }
 
 
