@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import aiohttp
 import psutil
@@ -19,10 +19,12 @@ from worker.images.fetch import Fetcher
 from worker.images.pool import DecodePool
 from worker.images.settings import ImagesSettings
 from worker.observe.metrics import Metrics
+from worker.recipe import InputRecipe
 from worker.records import ImageReference
 from worker.testing import RECIPE_224
 
 PROCESSES = 2
+T = TypeVar("T")
 Carry = Callable[[str], Awaitable[object]]
 
 
@@ -52,22 +54,30 @@ class Spent:
 
 
 @asynccontextmanager
+async def pool(recipe: InputRecipe = RECIPE_224, **settings: Any) -> AsyncIterator[DecodePool]:
+    """Decode processes that stand."""
+    made = DecodePool(ImagesSettings(**{"decode_processes": PROCESSES, **settings}), recipe, Metrics())
+    await made.start()
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+@asynccontextmanager
 async def ours(port: int, **settings: Any) -> AsyncIterator[Carry]:
     """Fetch through the guard and decode in processes."""
-    given = {"ports": (port,), "allow_networks": ("127.0.0.0/8",), "decode_processes": PROCESSES, **settings}
-    images = ImagesSettings(**given)
-    metrics = Metrics()
-    fetcher, pool = Fetcher(images, metrics), DecodePool(images, RECIPE_224, metrics)
+    images = ImagesSettings(**{"ports": (port,), "allow_networks": ("127.0.0.0/8",), **settings})
+    fetcher = Fetcher(images, Metrics())
     await fetcher.start()
-    await pool.start()
     try:
+        async with pool(**settings) as decoder:
 
-        async def carry(address: str) -> object:
-            return await pool.decode(await fetcher.fetch(ImageReference(address=address)))
+            async def carry(address: str) -> object:
+                return await decoder.decode(await fetcher.fetch(ImageReference(address=address)))
 
-        yield carry
+            yield carry
     finally:
-        await pool.close()
         await fetcher.close()
 
 
@@ -86,14 +96,14 @@ async def bare() -> AsyncIterator[Carry]:
             yield carry
 
 
-async def spend(carry: Carry, addresses: Sequence[str], count: int, at_once: int) -> Spent:
-    """Carry so many images, the addresses in turn, so many at once."""
+async def spend(carry: Callable[[T], Awaitable[object]], items: Sequence[T], count: int, at_once: int) -> Spent:
+    """Carry so many images, the items (addresses, or images) in turn, so many at once."""
     me = psutil.Process()
     todo = iter(range(count))
 
     async def work() -> None:
         for number in todo:
-            await carry(addresses[number % len(addresses)])
+            await carry(items[number % len(items)])
 
     before_s, started_s = cpu_s(me), time.monotonic()
     await asyncio.gather(*(work() for _ in range(at_once)))
