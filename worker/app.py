@@ -37,6 +37,8 @@ from worker.settings import Settings
 
 log = structlog.get_logger(__name__)
 
+_RECORD_BYTES = 8192
+"""Of a record in flight beside its own bytes: ticket, task, address, the outcome that waits for its turn."""
 _ASK_AGAIN_S = 2.0
 """How long a start waits for a registry that is away, before it asks again."""
 
@@ -71,8 +73,11 @@ async def open_chain(
         await asyncio.to_thread(_fill_up, classifier, settings.batch.max_size)
         batcher.start()
         stack.push_async_callback(batcher.close)
-        held = fetcher.memory_bytes() + pool.memory_bytes() + batcher.memory_bytes()
-        chain = Chain(fetcher, pool, batcher, policy, metrics)
+        room = (settings.batch.queue_depth + 3) * settings.batch.max_size + pool.slots
+        recipe = classifier.recipe
+        pixels = room * recipe.height * recipe.width * 3
+        held = fetcher.memory_bytes() + pool.memory_bytes() + batcher.memory_bytes() + pixels
+        chain = Chain(fetcher, pool, batcher, policy, metrics, room=room)
         yield OpenChain(chain, classifier, policy, _peak_resident_bytes() + held)
 
 
@@ -138,6 +143,7 @@ class Worker:
             self._dead_letters(room),
             self.metrics,
             finish=self._finish,
+            hold_back=self._hold_back,
         )
 
     async def _encoder(self, registry: Registry | None) -> Encoder | None:
@@ -165,7 +171,9 @@ class Worker:
             loop.call_soon_threadsafe(pipeline.abandon, tickets)
 
         sink = AtLeastOnceSink(self.settings.kafka, self._dead_letters(room))
-        return KafkaThread(self.settings.kafka, sink, self.metrics, deliver=deliver, abandon=abandon)
+        return KafkaThread(
+            self.settings.kafka, sink, self.metrics, deliver=deliver, abandon=abandon, held_up=room.chain.held_up
+        )
 
     def _dead_letters(self, room: OpenChain) -> DeadLetters:
         return DeadLetters(self.settings.kafka.topics.dead_letters, room.classifier.identity.fingerprint)
@@ -173,6 +181,10 @@ class Worker:
     def _finish(self, ticket: Ticket, outcome: Any) -> None:
         assert self._kafka is not None
         self._kafka.finish(ticket, outcome)
+
+    def _hold_back(self, yes: bool) -> None:
+        if self._kafka is not None:
+            self._kafka.hold_back(yes)
 
     async def _until_the_end(self, kafka: KafkaThread, pipeline: Pipeline) -> None:
         """Wait for a stop or a failure, then for the Kafka thread; raise the failure."""
@@ -191,10 +203,9 @@ class Worker:
 
     def _announce(self, room: OpenChain) -> None:
         identity, kafka = room.classifier.identity, self.settings.kafka
-        pixels = room.classifier.recipe.height * room.classifier.recipe.width * 3
         # A record's bytes are held once by its ticket and once by the producer, in its dead letter.
         records = kafka.prefetch_bytes + 2 * (kafka.max_in_flight_bytes + kafka.max_record_bytes)
-        self._memory_bytes = room.memory_bytes + records + kafka.max_in_flight * pixels
+        self._memory_bytes = room.memory_bytes + records + kafka.max_in_flight * _RECORD_BYTES
         self.metrics.model_loaded.set(1)
         self.metrics.model_info.labels(**asdict(identity)).set(1)
         log.info("model.loaded", **asdict(identity), labels=len(room.classifier.labels))

@@ -9,6 +9,7 @@ WorkerError
 
 from __future__ import annotations
 
+import asyncio
 from enum import StrEnum
 
 
@@ -103,6 +104,11 @@ class Rejected(WorkerError):
 
 class Transient(WorkerError):
     """An outage of our own (registry, broker, network at large): no record is to blame nor dead-lettered for it."""
+
+    def __init__(self, detail: str, *, over: asyncio.Event | None = None) -> None:
+        super().__init__(detail)
+        self.over = over
+        """Set when the outage is known to be over, where anybody watches it."""
 
 
 class Fatal(WorkerError):

@@ -9,6 +9,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -52,7 +53,11 @@ class Classified:
 class Chain:
     """Fetch, decode, classify, decide."""
 
-    def __init__(self, fetcher: Fetcher, pool: DecodePool, batcher: Batcher, policy: Policy, metrics: Metrics) -> None:
+    def __init__(
+        self, fetcher: Fetcher, pool: DecodePool, batcher: Batcher, policy: Policy, metrics: Metrics, *, room: int
+    ) -> None:
+        """`room`: images that may be decoded and not yet classified; the others wait before they are decoded."""
+        self._room = asyncio.Semaphore(room)
         self._fetcher = fetcher
         self._decoder = pool
         self._batcher = batcher
@@ -61,22 +66,30 @@ class Chain:
         self._decoded = metrics.stage_seconds.labels("decode")
         self._classified = metrics.stage_seconds.labels("classify")
 
+    def held_up(self) -> int:
+        """Images that wait for hosts in trouble. May be read from any thread."""
+        return self._fetcher.held_up
+
     async def classify(self, reference: ImageReference, progress: Progress) -> Classified:
         """Take an image all the way. Raises Rejected, Transient or Fatal."""
-        with self._batcher.expected():
-            pixels, fetch_s, decode_s = await self._look_at(reference, progress)
-        progress.stage = Stage.CLASSIFY
-        prediction = await self._batcher.classify(pixels)
+        async with AsyncExitStack() as room:
+            with self._batcher.expected():
+                pixels, fetch_s, decode_s = await self._look_at(reference, progress, room)
+            progress.stage = Stage.CLASSIFY
+            prediction = await self._batcher.classify(pixels)
         self._classified.observe(prediction.wait_s + prediction.compute_s)
         return Classified(pixels, prediction, self._policy.decide(prediction.scores), fetch_s, decode_s)
 
-    async def _look_at(self, reference: ImageReference, progress: Progress) -> tuple[Pixels, float, float]:
+    async def _look_at(
+        self, reference: ImageReference, progress: Progress, room: AsyncExitStack
+    ) -> tuple[Pixels, float, float]:
         # The encoded bytes live in this frame only: their share of the budget is free while the pixels are classified.
         progress.stage = Stage.FETCH
         started_s = time.monotonic()
         encoded = await self._fetcher.fetch(reference)
         progress.stage = Stage.DECODE
         fetched_s = time.monotonic()
+        await room.enter_async_context(self._room)
         pixels = await self._decoder.decode(encoded)
         decoded_s = time.monotonic()
         self._fetched.observe(fetched_s - started_s)
@@ -97,6 +110,7 @@ class Pipeline:
         metrics: Metrics,
         *,
         finish: Callable[[Ticket, Outcome], None],
+        hold_back: Callable[[bool], None],
     ) -> None:
         self._codec = codec
         self._chain = chain
@@ -105,6 +119,7 @@ class Pipeline:
         self._dead_letters = dead_letters
         self._metrics = metrics
         self._finish = finish
+        self._hold_back = hold_back
         self._tasks: dict[Ticket, asyncio.Task[None]] = {}
         self._waiting = 0
         self.outage: str | None = None
@@ -152,18 +167,20 @@ class Pipeline:
         wait_s = _FIRST_WAIT_S
         try:
             while True:
-                await asyncio.sleep(random.uniform(wait_s / 2, wait_s))
+                await _over(outage, random.uniform(wait_s / 2, wait_s))
                 wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
                 try:
                     return await self._outcome(ticket)
                 except Transient as again:
+                    outage = again
                     self.outage = str(again)
         finally:
             self._end_waiting()
 
     def _begin_waiting(self, outage: Transient) -> None:
         if self.outage is None:
-            log.warning("pipeline.outage", what=str(outage), next="records wait and are tried again")
+            log.warning("pipeline.outage", what=str(outage), next="nothing is taken in; records wait, are tried again")
+            self._hold_back(True)
         self.outage = str(outage)
         self._waiting += 1
         self._metrics.waiting.set(self._waiting)
@@ -173,6 +190,7 @@ class Pipeline:
         self._metrics.waiting.set(self._waiting)
         if self._waiting == 0:
             self.outage = None
+            self._hold_back(False)
             log.info("pipeline.outage_over")
 
     async def _outcome(self, ticket: Ticket) -> Outcome:
@@ -205,3 +223,12 @@ class Pipeline:
             Timing(event_s, seen.fetch_s, seen.decode_s),
             self._policy.topic(seen.decision.action),
         )
+
+
+async def _over(outage: Transient, longest_s: float) -> None:
+    """Wait until an outage is known to be over, and no longer than this."""
+    if outage.over is None:
+        await asyncio.sleep(longest_s)
+        return
+    with suppress(TimeoutError):
+        await asyncio.wait_for(outage.over.wait(), longest_s)

@@ -54,6 +54,8 @@ class EncodedImage:
 
     data: bytes
     expected_sha256: str | None = None
+    share: object = None
+    """Holds the bytes' share of the worker's memory for as long as anybody refers to it."""
 
 
 @dataclass(frozen=True, slots=True)

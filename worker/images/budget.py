@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections import deque
-from dataclasses import dataclass
 
 from worker.records import EncodedImage
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True)
-class HeldImage(EncodedImage):
-    """An image whose bytes count against the budget until nobody refers to it any more."""
+class _Share:
+    """A part of the budget that is taken until nobody refers to it any more."""
+
+    __slots__ = ("__weakref__",)
 
 
 class ByteBudget:
@@ -51,13 +51,13 @@ class ByteBudget:
         self._free += size
         self._serve()
 
-    def hold(self, data: bytes, taken: int, expected_sha256: str | None) -> EncodedImage:
+    def hold(self, data: bytes, taken: int) -> EncodedImage:
         """Make an image of a share of `taken` bytes. What it does not need goes back now, the rest when it is gone."""
-        image = HeldImage(data, expected_sha256)
-        weakref.finalize(image, self.give_back, len(data)).atexit = False
+        share = _Share()
+        weakref.finalize(share, self.give_back, len(data)).atexit = False
         if taken > len(data):
             self.give_back(taken - len(data))
-        return image
+        return EncodedImage(data, share=share)
 
     def _serve(self) -> None:
         while self._waiting:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from itertools import count
 
+from aiohttp.abc import AbstractResolver
 from yarl import URL
 
 from worker.errors import ConfigurationError, Reason, Rejected, Transient
@@ -13,10 +15,13 @@ from worker.images.answers import MayPass
 from worker.images.budget import ByteBudget
 from worker.images.deadline import Deadline
 from worker.images.guard import Guard
-from worker.images.http import Http, parse
+from worker.images.http import Http, origin, parse, system_resolver
+from worker.images.network import Network
 from worker.images.objects import read_data_uri, read_file
-from worker.images.outage import Outage
 from worker.images.settings import ImagesSettings
+from worker.images.sharing import Shared
+from worker.images.traffic import Traffic
+from worker.images.witnesses import Origin
 from worker.observe.metrics import Metrics
 from worker.records import EncodedImage, ImageReference
 
@@ -24,15 +29,28 @@ from worker.records import EncodedImage, ImageReference
 class Fetcher:
     """Fetches images. Owned by the event loop."""
 
-    def __init__(self, settings: ImagesSettings, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        settings: ImagesSettings,
+        metrics: Metrics,
+        resolver: Callable[[], AbstractResolver] = system_resolver,
+    ) -> None:
         if settings.max_bytes_in_flight < settings.max_bytes:
             raise ConfigurationError("images.max_bytes_in_flight is below images.max_bytes: no image would ever fit")
         self._settings = settings
         self._metrics = metrics
         self._budget = ByteBudget(settings.max_bytes_in_flight)
-        self._outage = Outage(settings.outage_hosts, settings.outage_window_s)
-        self._http = Http(settings, _guard(settings), self._budget, self._outage)
-        self._turn = asyncio.Semaphore(settings.max_connections)
+        self._traffic = Traffic(settings, metrics)
+        self._shared: Shared[EncodedImage] = Shared(metrics)
+        guard = _guard(settings)
+        self._network = Network(settings, guard, resolver, metrics, returned=self._traffic.forgive)
+        answered = self._network.answered
+        self._http = Http(settings, guard, self._budget, self._traffic, resolver, answered=answered)
+
+    @property
+    def held_up(self) -> int:
+        """Fetches that wait for hosts in trouble. May be read from any thread."""
+        return self._traffic.held_up
 
     def memory_bytes(self) -> int:
         """What fetched images and open connections can take at most, as the settings have it.
@@ -46,6 +64,7 @@ class Fetcher:
 
     async def close(self) -> None:
         await self._http.close()
+        await self._network.close()
 
     async def fetch(self, reference: ImageReference) -> EncodedImage:
         """The bytes of the image. They count against max_bytes_in_flight until the value returned is dropped.
@@ -54,19 +73,18 @@ class Fetcher:
         down: then no host is to blame.
         """
         if reference.image is not None:
-            return self._inline(reference.image, reference.sha256)
+            return EncodedImage(self._inline(reference.image), reference.sha256)
         if not reference.address:
             raise Rejected(Reason.MISSING_ADDRESS, "the event names no image")
-        image = await self._by_scheme(reference.address, reference.sha256)
-        self._metrics.fetched_bytes.inc(len(image.data))
-        return image
+        image = await self._by_scheme(reference.address)
+        return EncodedImage(image.data, reference.sha256, image.share)
 
-    def _inline(self, image: bytes, expected_sha256: str | None) -> EncodedImage:
+    def _inline(self, image: bytes) -> bytes:
         if len(image) > self._settings.max_bytes:
             raise Rejected(Reason.TOO_LARGE, f"the image has more than {self._settings.max_bytes} bytes")
-        return EncodedImage(image, expected_sha256)
+        return image
 
-    async def _by_scheme(self, address: str, expected_sha256: str | None) -> EncodedImage:
+    async def _by_scheme(self, address: str) -> EncodedImage:
         scheme, colon, _ = address.partition(":")
         scheme = scheme.lower()
         if not colon or not scheme.isascii() or not scheme.replace("+", "").replace("-", "").isalnum():
@@ -74,12 +92,12 @@ class Fetcher:
         if scheme not in self._settings.schemes:
             raise Rejected(Reason.UNSUPPORTED_SCHEME, f"{scheme[:20]} is not in images.schemes")
         if scheme == "data":
-            return await self._data(address, expected_sha256)
+            return await self._data(address)
         if scheme == "file":
-            return await self._file(address, expected_sha256)
-        return await self._over_http(parse(address), expected_sha256)
+            return await self._file(address)
+        return await self._shared.get(address, lambda: self._over_http(parse(address)))
 
-    async def _data(self, address: str, expected_sha256: str | None) -> EncodedImage:
+    async def _data(self, address: str) -> EncodedImage:
         share = min(len(address), self._settings.max_bytes)
         await self._budget.take(share)
         try:
@@ -87,9 +105,9 @@ class Fetcher:
         except BaseException:
             self._budget.give_back(share)
             raise
-        return self._budget.hold(data, share, expected_sha256)
+        return self._budget.hold(data, share)
 
-    async def _file(self, address: str, expected_sha256: str | None) -> EncodedImage:
+    async def _file(self, address: str) -> EncodedImage:
         share = self._settings.max_bytes
         await self._budget.take(share)
         try:
@@ -97,35 +115,44 @@ class Fetcher:
         except BaseException:
             self._budget.give_back(share)
             raise
-        return self._budget.hold(data, share, expected_sha256)
+        return self._budget.hold(data, share)
 
-    async def _over_http(self, address: URL, expected_sha256: str | None) -> EncodedImage:
-        """Fetch within the total deadline, which starts with this fetch's turn on the network."""
-        async with self._turn:
-            try:
-                async with asyncio.timeout(self._settings.total_timeout_s) as timeout:
-                    return await self._retry(address, Deadline(timeout), expected_sha256)
-            except MayPass as last:
-                failure = last
-            except TimeoutError:
-                detail = f"the image did not arrive within {self._settings.total_timeout_s:g} s"
-                failure = MayPass(Reason.FETCH_TIMEOUT, detail)
-            raise await self._verdict(failure)
+    async def _over_http(self, address: URL) -> EncodedImage:
+        """Fetch within the total deadline, which stands still while the fetch waits for its turn."""
+        total_s = self._settings.total_timeout_s
+        try:
+            async with asyncio.timeout(total_s) as timeout:
+                deadline = Deadline(timeout, total_s, self._settings.host_wait_s)
+                return await self._retry(address, deadline)
+        except MayPass as last:
+            failure = last
+        except TimeoutError:
+            failure = deadline.verdict()
+        raise await self._verdict(failure, origin(address))
 
-    async def _retry(self, address: URL, deadline: Deadline, expected_sha256: str | None) -> EncodedImage:
-        """Try until it comes, or raise the last MayPass."""
+    async def _retry(self, address: URL, deadline: Deadline) -> EncodedImage:
+        """Try until it comes, or raise the last MayPass: of a host that was left alone after a try, that try's."""
+        last: MayPass | None = None
         for tried in count():
             try:
-                return await self._http.get(address, deadline, expected_sha256)
+                image = await self._http.get(address, deadline)
+                self._metrics.fetched_bytes.inc(len(image.data))
+                return image
             except MayPass as failure:
-                if failure.unreached is not None:
-                    self._outage.failed(failure.unreached, asyncio.get_running_loop().time())
+                if failure.reason is Reason.HOST_UNAVAILABLE:
+                    raise last or failure from None
+                last = failure
                 wait_s = self._wait_s(failure, tried)
-                if tried >= self._settings.retries or wait_s >= deadline.left_s():
+                if not self._may_retry(tried, address) or wait_s >= deadline.left_s():
                     raise
                 self._metrics.fetch_retries.labels(failure.reason).inc()
-                await asyncio.sleep(wait_s)
+                deadline.first_try = False
+                with self._traffic.between_tries():
+                    await asyncio.sleep(wait_s)
         raise AssertionError("unreachable")
+
+    def _may_retry(self, tried: int, address: URL) -> bool:
+        return tried < self._settings.retries and self._traffic.may_retry(str(origin(address)))
 
     def _wait_s(self, failure: MayPass, tried: int) -> float:
         """What the host asked for, or full jitter (https://aws.amazon.com/blogs/architecture, exponential backoff)."""
@@ -133,19 +160,13 @@ class Fetcher:
             return failure.wait_s
         return random.uniform(0, self._settings.retry_base_s * 2**tried)
 
-    async def _verdict(self, failure: MayPass) -> Rejected | Transient:
-        """Whom a failure that did not pass is blamed on.
-
-        Strangers can name any number of dead hosts, so before the network is blamed a host known to be good is asked.
-        A network that was never seen to work is believed to be down for a while only: a topic that begins with dead
-        hosts must not stand still for good.
-        """
-        now = asyncio.get_running_loop().time()
-        if not self._outage.at_large(now) or await self._http.still_answers():
-            return Rejected(failure.reason, failure.detail)
-        if not self._http.has_seen_an_answer and not self._outage.is_news(now):
-            return Rejected(failure.reason, failure.detail)
-        return Transient(f"the network at large is down: no host can be reached, last {failure.detail}")
+    async def _verdict(self, failure: MayPass, host: Origin) -> Rejected | Transient:
+        """Whom a failure that did not pass is blamed on."""
+        names = failure.reason is Reason.HOST_NOT_FOUND
+        if failure.of_the_network and await self._network.is_down(host, names=names):
+            over = None if self._network.over.is_set() else self._network.over
+            return Transient(f"the network at large is down: {failure.detail}", over=over)
+        return Rejected(failure.reason, failure.detail)
 
 
 def _guard(settings: ImagesSettings) -> Guard:

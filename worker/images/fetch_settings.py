@@ -72,25 +72,35 @@ class FetchSettings(Section):
         0.5, gt=0, description="Seconds the first wait has at most; doubles each time, with full jitter."
     )
     max_connections: int = Field(
-        256, gt=0, description="Connections open at once, over all hosts; each may buffer 256 KiB before its share."
+        256,
+        gt=0,
+        description="Fetches under way at once, over all hosts; each may buffer 256 KiB before its share. One that its "
+        "host has held up for a second is not counted any more; of those there may be as many again, and the one held "
+        "up for longest is given up for the next.",
     )
     max_connections_per_host: int = Field(
-        64, gt=0, description="Connections open at once to one host. Enough for one CDN, polite to a small server."
+        64, gt=0, description="Fetches under way at once from one host. Enough for one CDN, polite to a small server."
+    )
+    host_wait_s: float = Field(
+        10.0,
+        gt=0,
+        description="Seconds that a record waits, in all, for a host that fails or stalls and is left alone, until it "
+        "becomes a dead letter (`host_unavailable`). The wait is no part of total_timeout_s.",
     )
     user_agent: str = Field(
         "image-worker", min_length=1, description="Sent as User-Agent; name a contact here so that hosts can complain."
     )
     outage_hosts: int = Field(
-        3,
+        2,
         ge=2,
-        description="Different hosts that all fail to connect, with none answering in between, before the network "
-        "itself is held to be down and records wait. One or two dead hosts are no outage.",
+        description="Hosts that must be silent, and most of those that answered before with them, before the network "
+        "itself is held to be down and records wait. One dead host is no outage.",
     )
     outage_window_s: float = Field(
         60.0,
         gt=0,
-        description="Seconds for which a failed connection counts towards an outage, and for which records "
-        "wait in one where no host has ever answered: after that the hosts are blamed.",
+        description="Seconds for which records wait in an outage in which no host has ever answered: after that the "
+        "hosts are blamed. An outage of a network that was seen to work has no such end.",
     )
 
     @field_validator("allow_hosts", "deny_hosts")

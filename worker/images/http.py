@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Callable
 from contextvars import ContextVar
 
 import aiohttp
+from aiohttp.abc import AbstractResolver
+from aiohttp.resolver import AsyncResolver
 from yarl import URL
 
 from worker.errors import Reason, Rejected
@@ -14,13 +17,25 @@ from worker.images.answers import check_status, forbidden, too_large, verdict
 from worker.images.budget import ByteBudget
 from worker.images.deadline import Deadline
 from worker.images.guard import Guard
-from worker.images.outage import Outage
 from worker.images.settings import ImagesSettings
+from worker.images.traffic import Traffic, Turn
+from worker.images.witnesses import Origin
 from worker.records import EncodedImage
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _BUFFER_BYTES = 256 * 1024
 """What aiohttp buffers of one connection before anybody reads the body: twice its 64 KiB, and the kernel's part."""
+
+_MAX_HEADERS = 128
+_MAX_HEADER_BYTES = 8190
+_LOOKUP_S = 2.0
+_LOOKUPS = 2
+
+
+def system_resolver() -> AbstractResolver:
+    """Looks names up as /etc/resolv.conf and /etc/hosts say, without threads that a slow name could use up."""
+    return AsyncResolver(timeout=_LOOKUP_S, tries=_LOOKUPS)
+
 
 _refusals: ContextVar[list[str]] = ContextVar("refusals")
 """Rules that refused an address of the hop under way. aiohttp tries a name's next address and merges the errors."""
@@ -29,24 +44,34 @@ _refusals: ContextVar[list[str]] = ContextVar("refusals")
 class Http:
     """HTTP and HTTPS through the guard. Owned by the event loop."""
 
-    def __init__(self, settings: ImagesSettings, guard: Guard, budget: ByteBudget, outage: Outage) -> None:
+    def __init__(
+        self,
+        settings: ImagesSettings,
+        guard: Guard,
+        budget: ByteBudget,
+        traffic: Traffic,
+        resolver: Callable[[], AbstractResolver],
+        *,
+        answered: Callable[[Origin], None],
+    ) -> None:
         self._settings = settings
         self._guard = guard
         self._budget = budget
-        self._outage = outage
+        self._traffic = traffic
+        self._resolver = resolver
+        self._answered = answered
         self._session: aiohttp.ClientSession | None = None
-        self._answered: URL | None = None
 
     def memory_bytes(self) -> int:
         """What the connections buffer at most, before a fetch has its share of the budget."""
-        return self._settings.max_connections * _BUFFER_BYTES
+        return 2 * self._settings.max_connections * _BUFFER_BYTES  # those under way, and those held up
 
     async def start(self) -> None:
         settings = self._settings
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=settings.max_connections,
-                limit_per_host=settings.max_connections_per_host,
+                limit=0,  # `Traffic` counts, and knows which hosts are in trouble
+                resolver=self._resolver(),
                 socket_factory=self._guarded_socket,
             ),
             headers={"User-Agent": settings.user_agent, "Accept": "image/*", "Accept-Encoding": "identity"},
@@ -56,6 +81,9 @@ class Http:
             ),
             auto_decompress=False,
             trust_env=False,
+            max_line_size=_MAX_HEADER_BYTES,
+            max_field_size=_MAX_HEADER_BYTES,
+            max_headers=_MAX_HEADERS,
         )
 
     async def close(self) -> None:
@@ -63,35 +91,19 @@ class Http:
             await self._session.close()
             self._session = None
 
-    async def get(self, address: URL, deadline: Deadline, expected_sha256: str | None) -> EncodedImage:
+    async def get(self, address: URL, deadline: Deadline) -> EncodedImage:
         """Follow the address, each hop under the whole policy, and read the image.
 
         Raises Rejected where that is final, MayPass where another try may help.
         """
         for _ in range(self._settings.max_redirects + 1):
             self._check(address)
-            found = await self._hop(address, deadline, expected_sha256)
+            async with self._traffic.turn(str(origin(address)), deadline) as turn:
+                found = await self._hop(address, turn)
             if isinstance(found, EncodedImage):
                 return found
             address = found
         raise Rejected(Reason.TOO_MANY_REDIRECTS, f"more than {self._settings.max_redirects} redirects")
-
-    @property
-    def has_seen_an_answer(self) -> bool:
-        """Whether any host ever answered."""
-        return self._answered is not None
-
-    async def still_answers(self) -> bool:
-        """Whether the host that answered last does so again. False where none ever did."""
-        if self._session is None or self._answered is None:
-            return False
-        _refusals.set([])
-        try:
-            async with self._session.get(self._answered, allow_redirects=False):
-                self._outage.answered()
-                return True
-        except (aiohttp.ClientError, OSError):
-            return False
 
     def _check(self, address: URL) -> None:
         if address.raw_user is not None or address.raw_password is not None:
@@ -100,26 +112,23 @@ class Http:
         if rule is not None:
             raise forbidden(rule)
 
-    async def _hop(self, address: URL, deadline: Deadline, expected_sha256: str | None) -> EncodedImage | URL:
+    async def _hop(self, address: URL, turn: Turn) -> EncodedImage | URL:
         assert self._session is not None, "Http.start() comes first"
         refusals: list[str] = []
         _refusals.set(refusals)
         try:
             async with self._session.get(address, allow_redirects=False) as response:
-                self._outage.answered()
-                self._answered = address
+                self._answered(origin(address))
                 if response.status in _REDIRECTS:
                     return _target(address, response)
                 check_status(response)
-                return await self._image(response, deadline, expected_sha256)
+                return await self._image(response, turn)
         except (aiohttp.ClientError, OSError, UnicodeError) as error:
             if refusals and isinstance(error, aiohttp.ClientConnectorError):
                 raise forbidden(refusals[0]) from None
             raise verdict(error, address.raw_host or "") from None
 
-    async def _image(
-        self, response: aiohttp.ClientResponse, deadline: Deadline, expected_sha256: str | None
-    ) -> EncodedImage:
+    async def _image(self, response: aiohttp.ClientResponse, turn: Turn) -> EncodedImage:
         """Read the body, once there is memory for it."""
         limit = self._settings.max_bytes
         declared = response.content_length
@@ -127,14 +136,14 @@ class Http:
             raise too_large(limit)
         share = limit if declared is None else declared
         if not self._budget.take_now(share):
-            with deadline.paused():
+            with turn.waiting_for_us():
                 await self._budget.take(share)
         try:
             data = await _body(response, share)
         except BaseException:
             self._budget.give_back(share)
             raise
-        return self._budget.hold(data, share, expected_sha256)
+        return self._budget.hold(data, share)
 
     def _guarded_socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
         """Make the socket for a numeric address, or refuse: every connection passes here, whatever named it."""
@@ -156,6 +165,11 @@ async def _body(response: aiohttp.ClientResponse, limit: int) -> bytes:
             raise too_large(limit)
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+def origin(address: URL) -> Origin:
+    """The host and port of an address that the policy allows."""
+    return Origin(address.raw_host or "", address.port or 0)
 
 
 def _target(address: URL, response: aiohttp.ClientResponse) -> URL:

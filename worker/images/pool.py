@@ -32,6 +32,8 @@ class DecodePool:
         """Raises ConfigurationError for a recipe whose steps do not end in the model's input size."""
         _check(recipe)
         self._shape = (recipe.height, recipe.width, 3)
+        self.slots = settings.processes * settings.slots_per_process
+        """Images that can be in the processes' hands at once."""
         self._count = settings.processes
         self._max_bytes = settings.max_bytes
         self._limit_s = settings.decode_timeout_s

@@ -1,8 +1,9 @@
-"""How much is taken in: the budget of records and bytes in flight, and the pause under sustained pressure."""
+"""How much is taken in: the budgets of records and bytes, the pause under sustained pressure, and none in an outage."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -17,17 +18,35 @@ _PATIENCE_S = 1.0
 """How long the thread does without a poll while the budget is used up. Pausing throws librdkafka's prefetch away, so a
 budget that frees up again within this time is not worth it."""
 _RESUME_BELOW = 0.75
+_PROBE_EVERY_S = 15.0
+"""In an outage one record is taken in now and then: if its host answers, the outage is not what it was held to be."""
 
 
 class Intake:
-    """Says whether a record may be taken in. Used by the Kafka thread alone."""
+    """Says whether a record may be taken in. Used by the Kafka thread alone, but for `held_back`.
 
-    def __init__(self, settings: KafkaSettings, ledger: Ledger, source: Source, metrics: Metrics) -> None:
+    `held_up`: how many records wait for hosts in trouble. They count as in flight, but not as worked on: so a slow host
+    keeps no other host's records out, until `max_in_flight` is reached.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        ledger: Ledger,
+        source: Source,
+        metrics: Metrics,
+        held_up: Callable[[], int],
+    ) -> None:
         self._settings = settings
         self._ledger = ledger
         self._source = source
         self._metrics = metrics
+        self._held_up = held_up
         self._full_since_s: float | None = None
+        self._probe_due_s = 0.0
+        self._before_probe: int | None = None
+        self.held_back = False
+        """Whether records wait for an outage of our own: then nothing is taken in. Set by any thread."""
 
     def full(self) -> bool:
         """Whether the budget is used up. Pauses the source when it has been for long, and resumes it.
@@ -35,8 +54,12 @@ class Intake:
         While this is True the thread does not poll, unless the source is paused: then a poll brings no records, and
         keeps the membership alive.
         """
+        if self.held_back:
+            self._let_in_a_probe()
+            return False
         if self._source.paused:
-            return self._paused_and_full()
+            self._resume_below(_RESUME_BELOW)
+            return False
         if not self._used_up(1.0):
             self._full_since_s = None
             return False
@@ -47,21 +70,39 @@ class Intake:
             return False
         return True
 
-    def _paused_and_full(self) -> bool:
-        if not self._used_up(_RESUME_BELOW):
+    def _let_in_a_probe(self) -> None:
+        now_s = time.monotonic()
+        if not self._source.paused:
+            if self._before_probe is None or self._ledger.in_flight > self._before_probe:
+                self._pause()
+                self._before_probe = None
+                self._probe_due_s = now_s + _PROBE_EVERY_S
+        elif now_s >= self._probe_due_s and not self._used_up(1.0):
+            self._before_probe = self._ledger.in_flight
+            self._source.resume()
+
+    def _resume_below(self, share: float) -> None:
+        if not self._used_up(share):
             self._source.resume()
             self._full_since_s = None
+            self._before_probe = None
             self._metrics.paused.set(0)
             log.info("kafka.intake_resumed", in_flight=self._ledger.in_flight)
-        return False
 
     def _pause(self) -> None:
         self._source.pause()
         self._metrics.paused.set(1)
-        log.info("kafka.intake_paused", in_flight=self._ledger.in_flight, bytes=self._ledger.in_flight_bytes)
+        log.info(
+            "kafka.intake_paused",
+            why="an outage" if self.held_back else "the budget is used up",
+            in_flight=self._ledger.in_flight,
+            bytes=self._ledger.in_flight_bytes,
+        )
 
     def _used_up(self, share: float) -> bool:
+        ledger, settings = self._ledger, self._settings
         return (
-            self._ledger.in_flight >= self._settings.max_in_flight * share
-            or self._ledger.in_flight_bytes >= self._settings.max_in_flight_bytes * share
+            ledger.unfinished - self._held_up() >= settings.max_at_work * share
+            or ledger.in_flight >= settings.max_in_flight * share
+            or ledger.in_flight_bytes >= settings.max_in_flight_bytes * share
         )

@@ -35,7 +35,7 @@ def consumer_properties(settings: KafkaSettings) -> dict[str, Any]:
         "enable.auto.offset.store": False,
         "isolation.level": "read_committed",
         "queued.max.messages.kbytes": kilobytes,
-        "queued.min.messages": max(1000, 2 * settings.max_in_flight),
+        "queued.min.messages": max(1000, 2 * settings.max_at_work),
         "fetch.queue.backoff.ms": 100,
         "fetch.message.max.bytes": min(settings.max_record_bytes, settings.prefetch_bytes),
         **settings.consumer_properties,

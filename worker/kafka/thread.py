@@ -38,7 +38,8 @@ _ADMIT_AT_ONCE = 256
 class KafkaThread:
     """Takes records in and settles their outcomes, on a thread of its own.
 
-    `deliver` and `abandon` are called on this thread and must return at once. `ended` is done when the thread is: with
+    `deliver` and `abandon` are called on this thread and must return at once; `held_up` likewise, for the number of
+    records that wait for hosts in trouble. `ended` is done when the thread is: with
     None after `stop`, with the error otherwise.
     """
 
@@ -50,6 +51,7 @@ class KafkaThread:
         *,
         deliver: Callable[[list[Ticket]], None],
         abandon: Callable[[list[Ticket]], None],
+        held_up: Callable[[], int] = lambda: 0,
     ) -> None:
         self._settings = settings
         self._sink = sink
@@ -58,7 +60,7 @@ class KafkaThread:
         self._abandon = abandon
         self._ledger = Ledger()
         self._source = Source(settings, self)
-        self._intake = Intake(settings, self._ledger, self._source, metrics)
+        self._intake = Intake(settings, self._ledger, self._source, metrics, held_up)
         self.reporter = Reporter(self._ledger, self._source, metrics)
         self._taken_in: list[Ticket] = []
         """Tickets that are not handed over yet."""
@@ -77,6 +79,10 @@ class KafkaThread:
     def finish(self, ticket: Ticket, outcome: Outcome) -> None:
         """Hand in the outcome of a ticket. From any thread."""
         self._outcomes.put((ticket, outcome))
+
+    def hold_back(self, yes: bool) -> None:
+        """Take nothing in while records wait for an outage of our own, or go on. From any thread."""
+        self._intake.held_back = yes
 
     def stop(self, *, drain: bool = True) -> None:
         """Begin to leave, settling what is in flight within the drain deadline, or nothing more. From any thread."""

@@ -90,11 +90,33 @@ class Metrics:
         self.waiting = Gauge(
             "image_worker_waiting_records", "Records that wait for an outage of our own to end.", registry=self.registry
         )
-        self.fetched_bytes = Counter("image_worker_fetched_bytes", "Bytes of images fetched.", registry=self.registry)
+        self.fetched_bytes = Counter(
+            "image_worker_fetched_bytes", "Bytes of images fetched over the network.", registry=self.registry
+        )
+        self.fetches_shared = Counter(
+            "image_worker_fetches_shared",
+            "Images that came with another record's fetch of the same address at the same time.",
+            registry=self.registry,
+        )
         self.fetch_retries = Counter(
             "image_worker_fetch_retries",
             "Fetches tried again, by what went wrong before.",
             ["reason"],
+            registry=self.registry,
+        )
+        self.held_up = Gauge(
+            "image_worker_held_up_fetches",
+            "Fetches that wait for a host in trouble: it stalls, is left alone, or is to be tried again.",
+            registry=self.registry,
+        )
+        self.hosts_resting = Gauge(
+            "image_worker_hosts_resting",
+            "Hosts that fail and are left alone for a while.",
+            registry=self.registry,
+        )
+        self.network_down = Gauge(
+            "image_worker_network_down",
+            "1 while most hosts that answered before are silent: records wait, none is dead-lettered for it.",
             registry=self.registry,
         )
         self.decoder_restarts = Counter(

@@ -12,7 +12,7 @@ from worker.images.budget import ByteBudget
 async def test_a_share_is_free_again_when_the_image_is_gone() -> None:
     budget = ByteBudget(100)
     await budget.take(100)
-    image = budget.hold(b"x" * 100, 100, None)
+    image = budget.hold(b"x" * 100, 100)
     assert not budget.take_now(1)
     del image
     assert budget.take_now(100)
@@ -21,7 +21,7 @@ async def test_a_share_is_free_again_when_the_image_is_gone() -> None:
 async def test_what_an_image_did_not_need_is_free_at_once() -> None:
     budget = ByteBudget(100)
     await budget.take(100)
-    image = budget.hold(b"x" * 30, 100, None)
+    image = budget.hold(b"x" * 30, 100)
     assert budget.take_now(70)
     assert image.data == b"x" * 30
 
