@@ -15,9 +15,14 @@ import numpy as np
 import structlog
 
 from worker import __version__
+from worker.chain import Chain
 from worker.errors import Transient
+from worker.images.decoder import Decoder
 from worker.images.fetch import Fetcher
 from worker.images.pool import DecodePool
+from worker.images.sandbox import Confinement
+from worker.images.settings import ImagesSettings
+from worker.images.threads import ThreadDecoder
 from worker.kafka.classification import Classifications, Encoder, encoder
 from worker.kafka.codec import EventDecoder
 from worker.kafka.deadletter import DeadLetters
@@ -31,14 +36,18 @@ from worker.models.inference import Batcher
 from worker.models.load import load
 from worker.observe.health import HealthPages
 from worker.observe.metrics import Metrics
-from worker.pipeline import Chain, Pipeline
+from worker.pipeline import Pipeline
 from worker.policy import Policy
+from worker.recipe import InputRecipe
+from worker.seen import Seen
 from worker.settings import Settings
 
 log = structlog.get_logger(__name__)
 
 _RECORD_BYTES = 8192
 """Of a record in flight beside its own bytes: ticket, task, address, the outcome that waits for its turn."""
+_SEEN_BYTES = 2048
+"""Of a result that is kept for the same bytes, beside its scores."""
 _ASK_AGAIN_S = 2.0
 """How long a start waits for a registry that is away, before it asks again."""
 
@@ -50,6 +59,7 @@ class OpenChain:
     chain: Chain
     classifier: Classifier
     policy: Policy
+    confinement: Confinement
     memory_bytes: int
     """A bound on the resident memory of all processes: what is resident now, and all that the settings let grow."""
 
@@ -58,7 +68,7 @@ class OpenChain:
 async def open_chain(
     settings: Settings, metrics: Metrics, classifier: Classifier | None = None
 ) -> AsyncIterator[OpenChain]:
-    """Load the model (unless one is given) and open fetcher, decode pool and batcher; close them at the end."""
+    """Load the model (unless one is given) and open fetcher, decoder and batcher; close them at the end."""
     async with AsyncExitStack() as stack:
         if classifier is None:
             classifier = await asyncio.to_thread(load, settings.model)
@@ -66,19 +76,28 @@ async def open_chain(
         fetcher = Fetcher(settings.images, metrics)
         await fetcher.start()
         stack.push_async_callback(fetcher.close)
-        pool = DecodePool(settings.images, classifier.recipe, metrics)
-        await pool.start()
-        stack.push_async_callback(pool.close)
+        decoder = open_decoder(settings.images, classifier.recipe, metrics)
+        await decoder.start()
+        stack.push_async_callback(decoder.close)
         batcher = Batcher(classifier, settings.batch, metrics)
         await asyncio.to_thread(_fill_up, classifier, settings.batch.max_size)
         batcher.start()
         stack.push_async_callback(batcher.close)
-        room = (settings.batch.queue_depth + 3) * settings.batch.max_size + pool.slots
+        images = settings.images
+        room = (settings.batch.queue_depth + 3) * settings.batch.max_size + images.processes * images.slots_per_process
         recipe = classifier.recipe
-        pixels = room * recipe.height * recipe.width * 3
-        held = fetcher.memory_bytes() + pool.memory_bytes() + batcher.memory_bytes() + pixels
-        chain = Chain(fetcher, pool, batcher, policy, metrics, room=room)
-        yield OpenChain(chain, classifier, policy, _peak_resident_bytes() + held)
+        pixels = room * images.frames * recipe.height * recipe.width * 3
+        kept = images.seen_results
+        held = fetcher.memory_bytes() + decoder.memory_bytes() + batcher.memory_bytes() + pixels
+        held += kept * (_SEEN_BYTES + 4 * len(classifier.labels))
+        chain = Chain(fetcher, decoder, batcher, policy, metrics, room=room, seen=Seen(kept, metrics))
+        yield OpenChain(chain, classifier, policy, decoder.confinement(), _peak_resident_bytes() + held)
+
+
+def open_decoder(settings: ImagesSettings, recipe: InputRecipe, metrics: Metrics) -> Decoder:
+    return (
+        DecodePool(settings, recipe, metrics) if settings.decoders == "processes" else ThreadDecoder(settings, recipe)
+    )
 
 
 class Worker:
@@ -209,6 +228,10 @@ class Worker:
         self.metrics.model_loaded.set(1)
         self.metrics.model_info.labels(**asdict(identity)).set(1)
         log.info("model.loaded", **asdict(identity), labels=len(room.classifier.labels))
+        if room.confinement.shut:
+            log.info("decoders.confined", **self._decoders(room))
+        else:
+            log.warning("decoders.not_confined", **self._decoders(room))
         log.info(
             "worker.started",
             version=__version__,
@@ -217,6 +240,17 @@ class Worker:
             port=self.port,
             memory_bound_mib=round(self._memory_bytes / 2**20),
         )
+
+    def _decoders(self, room: OpenChain) -> dict[str, Any]:
+        """What decodes, and what it could reach if an image took it over."""
+        images = self.settings.images
+        memory_mib = images.decode_memory_bytes // 2**20 if images.decoders == "processes" else None
+        return {
+            "decoders": images.decoders,
+            "count": images.processes,
+            **room.confinement.facts(),
+            "memory_mib": memory_mib,
+        }
 
     def _not_alive(self) -> list[str]:
         if self._kafka is None:
@@ -245,6 +279,7 @@ class Worker:
         return {
             "version": __version__,
             "model": asdict(self._open.classifier.identity) if self._open else None,
+            "decoders": self._decoders(self._open) if self._open else None,
             "group": self.settings.kafka.group_id,
             "memory_bound_bytes": self._memory_bytes or None,
             "in_flight": snapshot.in_flight if snapshot else 0,

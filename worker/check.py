@@ -12,6 +12,7 @@ from PIL import Image
 
 from worker.app import open_chain
 from worker.errors import Fatal, Rejected, Stage, Transient
+from worker.images.sandbox import Confinement
 from worker.kafka.registry import Registry
 from worker.kafka.schemas import CLASSIFICATION, by_mark, latest
 from worker.kafka.settings import EventsSettings
@@ -26,7 +27,7 @@ _SUBJECT_HINT = "see events.register_schemas, or ask those who own the subject"
 
 
 async def findings(settings: Settings) -> AsyncIterator[Finding]:
-    """Schema files, broker, topics, registry, model, and one image through the real chain."""
+    """Schema files, broker, topics, registry, model, decoders, and one image through the real chain."""
     if settings.events.schema_files:
         yield _schema_files(settings.events)
     for finding in await asyncio.to_thread(_cluster, settings):
@@ -37,7 +38,8 @@ async def findings(settings: Settings) -> AsyncIterator[Finding]:
     classifier, finding = await asyncio.to_thread(_model, settings)
     yield finding
     if classifier is not None:
-        yield await _image(settings, classifier)
+        async for finding in _image(settings, classifier):
+            yield finding
 
 
 def _cluster(settings: Settings) -> list[Finding]:
@@ -94,16 +96,26 @@ def _model(settings: Settings) -> tuple[Classifier | None, Finding]:
     return classifier, Finding("model", f"{identity.name}, {len(classifier.labels)} labels, {identity.runtime}")
 
 
-async def _image(settings: Settings, classifier: Classifier) -> Finding:
-    """The package's own photograph, in a format that the settings allow, through the real chain."""
+async def _image(settings: Settings, classifier: Classifier) -> AsyncIterator[Finding]:
+    """The decoders, and the package's own photograph, in a format that the settings allow, through the real chain."""
     try:
         async with open_chain(settings, Metrics(), classifier) as room:
+            yield _decoders(settings, room.confinement)
             reference = ImageReference(image=_photograph(settings.images.formats[0]))
             seen = await room.chain.classify(reference, _Progress())
     except (Fatal, Rejected, Transient) as error:
-        return _failed("image", error)
-    decision = seen.decision
-    return Finding("image", f"classified: {decision.label} {decision.score:.3f}, {decision.action}")
+        yield _failed("image", error)
+    else:
+        decision = seen.decision
+        yield Finding("image", f"classified: {decision.label} {decision.score:.3f}, {decision.action}")
+
+
+def _decoders(settings: Settings, confinement: Confinement) -> Finding:
+    """No failure where they are not confined: the operator chose so, or has no such kernel."""
+    what = f"{settings.images.processes} {settings.images.decoders}"
+    if confinement.shut:
+        return Finding("decoders", f"{what} with no network, no files, no programs")
+    return Finding("decoders", f"{what}, NOT confined: {confinement.open_because}")
 
 
 class _Progress:

@@ -9,7 +9,7 @@ WorkerError
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
 
 
@@ -105,10 +105,10 @@ class Rejected(WorkerError):
 class Transient(WorkerError):
     """An outage of our own (registry, broker, network at large): no record is to blame nor dead-lettered for it."""
 
-    def __init__(self, detail: str, *, over: asyncio.Event | None = None) -> None:
+    def __init__(self, detail: str, *, over: Callable[[], Awaitable[object]] | None = None) -> None:
         super().__init__(detail)
         self.over = over
-        """Set when the outage is known to be over, where anybody watches it."""
+        """Awaits the end of the outage, where anybody watches for it."""
 
 
 class Fatal(WorkerError):

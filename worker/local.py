@@ -12,13 +12,13 @@ from typing import Any, BinaryIO
 import structlog
 
 from worker.app import OpenChain
+from worker.chain import Classified
 from worker.errors import Fatal, Reason, Rejected, Stage, Transient
 from worker.images.budget import ByteBudget
 from worker.images.settings import ImagesSettings
 from worker.kafka.classification import best, shown
-from worker.pipeline import Classified
 from worker.printable import printable
-from worker.records import ImageReference
+from worker.records import Decision, ImageReference
 from worker.sources import STDIN, is_address
 
 log = structlog.get_logger(__name__)
@@ -26,11 +26,18 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The end of one image: exactly one of the two is set."""
+    """The end of one image: either it was classified, or rejected."""
 
     source: str
     classified: Classified | None = None
     rejected: Rejected | None = None
+    unscannable: Decision | None = None
+    """The policy's decision on an image that was rejected because it cannot be decoded, where it has one."""
+
+    @property
+    def decision(self) -> Decision | None:
+        """What the policy decided, if anything."""
+        return self.classified.decision if self.classified is not None else self.unscannable
 
     def as_json(self, labels: Sequence[str], top_k: int) -> dict[str, Any]:
         """The fields of `classify --json`; None where one does not apply."""
@@ -39,9 +46,11 @@ class Verdict:
             seen = self.classified
             row |= {"label": seen.decision.label, "score": seen.decision.score, "sha256": seen.pixels.sha256}
             row |= {"width": seen.pixels.width, "height": seen.pixels.height, "format": seen.pixels.format}
+            row |= {"frames": seen.pixels.frame_count, "frame": seen.decision.frame}
             row |= {"scores": best(labels, seen.prediction.scores, top_k)}
         if self.rejected is not None:
             row |= {"reason": str(self.rejected.reason), "detail": self.rejected.detail, "sha256": self.rejected.sha256}
+        row |= {"action": self.decision.action if self.decision else None}
         return row | {"source": self.source, "status": "classified" if self.classified else "rejected"}
 
     def as_line(self, width: int) -> str:
@@ -51,10 +60,26 @@ class Verdict:
             decision = self.classified.decision
             return f"{source}  {decision.label}  {decision.score:.3f}  {decision.action}"
         assert self.rejected is not None
-        return f"{source}  rejected  {self.rejected.reason}: {printable(self.rejected.detail)}"
+        action = f"  {self.unscannable.action}" if self.unscannable is not None else ""
+        return f"{source}  rejected  {self.rejected.reason}: {printable(self.rejected.detail)}{action}"
 
 
-_FIELDS = ("source", "status", "label", "score", "scores", "reason", "detail", "sha256", "width", "height", "format")
+_FIELDS = (
+    "source",
+    "status",
+    "label",
+    "score",
+    "action",
+    "scores",
+    "reason",
+    "detail",
+    "sha256",
+    "width",
+    "height",
+    "format",
+    "frames",
+    "frame",
+)
 
 
 @dataclass(slots=True)
@@ -67,6 +92,7 @@ class LocalImages:
 
     def __init__(self, room: OpenChain, settings: ImagesSettings, at_once: int) -> None:
         self._chain = room.chain
+        self._policy = room.policy
         self._max_bytes = settings.max_bytes
         self._budget = ByteBudget(settings.max_bytes_in_flight)
         self._at_once = at_once
@@ -91,7 +117,8 @@ class LocalImages:
         try:
             return Verdict(source, classified=await self._classify(source))
         except Rejected as rejected:
-            return Verdict(source, rejected=rejected)
+            undecodable = rejected.reason.stage is Stage.DECODE
+            return Verdict(source, rejected=rejected, unscannable=self._policy.unscannable if undecodable else None)
         except Transient as outage:
             # No record waits behind this image, so the outage is its answer.
             return Verdict(source, rejected=Rejected(Reason.CONNECTION_FAILED, str(outage)))

@@ -1,7 +1,4 @@
-"""The way of one event: one record, one coroutine, one outcome. On the event loop.
-
-`Chain` is the way of an image, with or without Kafka; `Pipeline` carries tickets along it and hands in their outcomes.
-"""
+"""The way of one event: one record, one coroutine, one outcome. On the event loop."""
 
 from __future__ import annotations
 
@@ -9,92 +6,24 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
-from typing import Protocol
+from contextlib import suppress
 
 import structlog
 
+from worker.chain import Chain
 from worker.errors import Fatal, Reason, Rejected, Stage, Transient
-from worker.images.fetch import Fetcher
-from worker.images.pool import DecodePool
 from worker.kafka.classification import Classifications, Timing
 from worker.kafka.codec import EventDecoder
 from worker.kafka.deadletter import DeadLetters
 from worker.kafka.ledger import Ticket
-from worker.models.inference import Batcher
 from worker.observe.metrics import Metrics
 from worker.policy import Policy
-from worker.records import Decision, ImageReference, Outcome, Pixels, Prediction
+from worker.records import ImageReference, Outcome, SourceRecord
 
 log = structlog.get_logger(__name__)
 
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 15.0
-
-
-class Progress(Protocol):
-    """Where something is on its way. A ticket is one."""
-
-    stage: str
-
-
-@dataclass(frozen=True, slots=True)
-class Classified:
-    """An image that came to the end of the way."""
-
-    pixels: Pixels
-    prediction: Prediction
-    decision: Decision
-    fetch_s: float
-    decode_s: float
-
-
-class Chain:
-    """Fetch, decode, classify, decide."""
-
-    def __init__(
-        self, fetcher: Fetcher, pool: DecodePool, batcher: Batcher, policy: Policy, metrics: Metrics, *, room: int
-    ) -> None:
-        """`room`: images that may be decoded and not yet classified; the others wait before they are decoded."""
-        self._room = asyncio.Semaphore(room)
-        self._fetcher = fetcher
-        self._decoder = pool
-        self._batcher = batcher
-        self._policy = policy
-        self._fetched = metrics.stage_seconds.labels("fetch")
-        self._decoded = metrics.stage_seconds.labels("decode")
-        self._classified = metrics.stage_seconds.labels("classify")
-
-    def held_up(self) -> int:
-        """Images that wait for hosts in trouble. May be read from any thread."""
-        return self._fetcher.held_up
-
-    async def classify(self, reference: ImageReference, progress: Progress) -> Classified:
-        """Take an image all the way. Raises Rejected, Transient or Fatal."""
-        async with AsyncExitStack() as room:
-            with self._batcher.expected():
-                pixels, fetch_s, decode_s = await self._look_at(reference, progress, room)
-            progress.stage = Stage.CLASSIFY
-            prediction = await self._batcher.classify(pixels)
-        self._classified.observe(prediction.wait_s + prediction.compute_s)
-        return Classified(pixels, prediction, self._policy.decide(prediction.scores), fetch_s, decode_s)
-
-    async def _look_at(
-        self, reference: ImageReference, progress: Progress, room: AsyncExitStack
-    ) -> tuple[Pixels, float, float]:
-        # The encoded bytes live in this frame only: their share of the budget is free while the pixels are classified.
-        progress.stage = Stage.FETCH
-        started_s = time.monotonic()
-        encoded = await self._fetcher.fetch(reference)
-        progress.stage = Stage.DECODE
-        fetched_s = time.monotonic()
-        await room.enter_async_context(self._room)
-        pixels = await self._decoder.decode(encoded)
-        decoded_s = time.monotonic()
-        self._fetched.observe(fetched_s - started_s)
-        self._decoded.observe(decoded_s - fetched_s)
-        return pixels, fetched_s - started_s, decoded_s - fetched_s
 
 
 class Pipeline:
@@ -212,7 +141,10 @@ class Pipeline:
         ticket.stage = Stage.EVENT
         reference = await self._codec.decode(ticket.record)
         event_s = time.monotonic() - ticket.opened_s
-        seen = await self._chain.classify(reference, ticket)
+        try:
+            seen = await self._chain.classify(reference, ticket)
+        except Rejected as rejected:
+            return self._unscannable(ticket.record, reference, rejected, event_s)
         ticket.stage = Stage.PUBLISH
         return self._classifications.make(
             ticket.record,
@@ -224,6 +156,16 @@ class Pipeline:
             self._policy.topic(seen.decision.action),
         )
 
+    def _unscannable(
+        self, record: SourceRecord, reference: ImageReference, rejected: Rejected, event_s: float
+    ) -> Outcome:
+        """The outcome of an image that cannot be decoded, where the policy has an action for it. Raises `rejected`."""
+        decision = self._policy.unscannable
+        if decision is None or rejected.reason.stage is not Stage.DECODE:
+            raise rejected
+        topic, timing = self._policy.topic(decision.action), Timing(event_s, 0.0, 0.0)
+        return self._classifications.unscannable(record, reference, rejected, decision, timing, topic)
+
 
 async def _over(outage: Transient, longest_s: float) -> None:
     """Wait until an outage is known to be over, and no longer than this."""
@@ -231,4 +173,4 @@ async def _over(outage: Transient, longest_s: float) -> None:
         await asyncio.sleep(longest_s)
         return
     with suppress(TimeoutError):
-        await asyncio.wait_for(outage.over.wait(), longest_s)
+        await asyncio.wait_for(outage.over(), longest_s)

@@ -15,6 +15,9 @@ from worker.errors import ConfigurationError
 from worker.knobs import Section
 from worker.records import Decision
 
+UNSCANNABLE = "unscannable"
+"""The label of an image that cannot be decoded."""
+
 
 class PolicySettings(Section):
     """Which score of which label leads to which action."""
@@ -28,6 +31,12 @@ class PolicySettings(Section):
         description="For each label, the score from 0 to 1 at which each action begins, such as "
         "`thresholds.weapon = {block = 0.9, review = 0.5}`. The gravest action that any label reaches is taken.",
     )
+    unscannable: str | None = Field(
+        None,
+        description="The action for an image that cannot be decoded: it becomes a classification with the label "
+        "`unscannable`. Unset: it becomes a dead letter. It is never the fallback by itself: what nobody could look at "
+        "is not harmless.",
+    )
     topics: dict[str, str] = Field(
         default_factory=dict,
         description="A topic of its own for an action: its classifications go there instead of to the results.",
@@ -36,6 +45,8 @@ class PolicySettings(Section):
     @model_validator(mode="after")
     def _actions_are_known(self) -> Self:
         named = {self.fallback, *self.topics, *(action for rules in self.thresholds.values() for action in rules)}
+        if self.unscannable is not None:
+            named.add(self.unscannable)
         if unknown := sorted(named.difference(self.actions)):
             raise ValueError(f"{', '.join(unknown)}: not among the actions ({', '.join(self.actions)})")
         for label, rules in self.thresholds.items():
@@ -60,6 +71,10 @@ class Policy:
         self._labels = labels
         self._fallback = settings.fallback
         self._topics = settings.topics
+        self._gravity = {action: -place for place, action in enumerate(settings.actions)}
+        action = settings.unscannable
+        self.unscannable = None if action is None else Decision(UNSCANNABLE, 0.0, action)
+        """The decision on an image that cannot be decoded; None where it is to be a dead letter."""
         for label in settings.thresholds:
             _check_label(label, labels)
         rules = (_rule(action, settings, labels) for action in settings.actions)
@@ -78,6 +93,13 @@ class Policy:
                 return Decision(self._labels[index], float(scores[index]), rule.action)
         index = int(scores.argmax())
         return Decision(self._labels[index], float(scores[index]), self._fallback)
+
+    def gravest(self, decisions: Sequence[Decision]) -> int:
+        """Which of the decisions on an image's frames is the image's: the gravest action, then the highest score."""
+        return max(range(len(decisions)), key=lambda index: self._weight(decisions[index]))
+
+    def _weight(self, decision: Decision) -> tuple[int, float]:
+        return self._gravity[decision.action], decision.score
 
     def topic(self, action: str) -> str | None:
         """The action's own topic, if it has one."""

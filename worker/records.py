@@ -63,7 +63,7 @@ class Pixels:
     """A decoded image at the model's input size, and what the file was."""
 
     array: npt.NDArray[np.uint8]
-    """(H, W, 3) uint8, RGB, C-contiguous; H and W are those of the model's input recipe."""
+    """(N, H, W, 3) uint8, RGB, C-contiguous: the sampled frames; H and W are those of the model's input recipe."""
     width: int
     """Of the file's image, in pixels, after its orientation was applied."""
     height: int
@@ -71,6 +71,10 @@ class Pixels:
     """In lower case, by content: jpeg, png, webp, gif, avif, ..."""
     sha256: str
     """Of the file's bytes: 64 lower-case hex digits."""
+    frames: tuple[int, ...] = (0,)
+    """Which frames of the file the N are, from 0."""
+    frame_count: int = 1
+    """Frames in the file; 1 for a still image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,8 @@ class Decision:
     label: str
     score: float
     action: str
+    frame: int = 0
+    """Index in the file of the frame that decided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +131,14 @@ class Outcome:
     """The one end of an event: what is published for it, and what the metrics and logs say of it."""
 
     kind: str
-    """classification, dead_letter or tombstone."""
+    """classification, unscannable, dead_letter or tombstone."""
     record: OutgoingRecord
     reason: str | None = None
-    """Of a dead letter its reason's code, of a classification the action decided."""
+    """Of a dead letter, and of an image that is unscannable, the reason's code."""
     detail: str | None = None
-    """Of a dead letter, one line for the operator."""
+    """With a reason, one line for the operator."""
+    action: str | None = None
+    """Of what the policy decided, its action."""
 
 
 def outcome_id(coordinates: Coordinates, fingerprint: str) -> str:

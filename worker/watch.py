@@ -101,11 +101,21 @@ def _classification_line(event: dict[str, Any], key: str | None) -> Text:
     decision, reference = event["decision"], event.get("reference") or {}
     label, score = printable(str(decision.get("label"))), float(decision.get("score") or 0.0)
     name = reference.get("url") or reference.get("id") or key or (event.get("image") or {}).get("sha256")
+    if (why := event.get("unscannable")) is not None:
+        return _unscannable_line(printable(str(decision.get("action"))), why, printable(str(name)))
     return Text.assemble(
         (f"{label:<24} ", "bold"),
         (f"{bar(score)} ", "cyan"),
         f"{score:.3f}  {printable(str(decision.get('action'))):<8} ",
         (printable(str(name)), "dim"),
+    )
+
+
+def _unscannable_line(action: str, why: dict[str, Any], name: str) -> Text:
+    return Text.assemble(
+        ("unscannable              ", "bold red"),
+        f"{printable(str(why.get('reason')))}: {printable(str(why.get('detail')))}  {action:<8} ",
+        (name, "dim"),
     )
 
 

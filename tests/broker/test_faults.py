@@ -89,7 +89,7 @@ class Member:
         where = ticket.record.coordinates
         value = json.dumps({"by": text, "source": {"partition": where.partition, "offset": where.offset}})
         record = OutgoingRecord(self.topics.results, None, value.encode(), ())
-        self.thread.finish(ticket, Outcome("classification", record, "allow"))
+        self.thread.finish(ticket, Outcome("classification", record, action="allow"))
 
     def __enter__(self) -> Member:
         self.thread.start()

@@ -26,7 +26,7 @@ def test_all_is_well_with_broker_topics_model_and_one_image(embedded: Cluster) -
     assert code == 0
     assert all(mark == "ok" for mark, _ in found.values())
     subjects = [f"topic {name}" for name in (topics.input, topics.results, topics.dead_letters)]
-    assert list(found) == ["configuration", "broker", *subjects, "model", "image"]
+    assert list(found) == ["configuration", "broker", *subjects, "model", "decoders", "image"]
     assert "cat" in found["image"][1]
 
 

@@ -25,6 +25,7 @@ FIELDS = {
     "status",
     "label",
     "score",
+    "action",
     "scores",
     "reason",
     "detail",
@@ -32,6 +33,8 @@ FIELDS = {
     "width",
     "height",
     "format",
+    "frames",
+    "frame",
 }
 
 

@@ -48,8 +48,9 @@ def reference(directory: Path, files: list[bytes]) -> Any:
 
 
 async def by_the_worker(directory: Path, files: list[bytes]) -> Any:
-    flags = [f"model.source={directory}", "model.device=cpu", "images.draft=false", "images.decode_processes=1"]
-    settings = resolve(None, [*flags, "batch.max_size=8"], {}).settings
+    exact = ["images.draft=0", "images.skip_cropped=false", "images.colour_profiles=false"]
+    flags = [f"model.source={directory}", "model.device=cpu", "images.decode_processes=1", "batch.max_size=8"]
+    settings = resolve(None, [*exact, *flags], {}).settings
     async with open_chain(settings, Metrics()) as opened:
         seen = await asyncio.gather(*(opened.chain.classify(ImageReference(image=file), Anywhere()) for file in files))
     return np.array([each.prediction.scores for each in seen])

@@ -77,6 +77,21 @@ async def test_framed_events_become_framed_results(embedded: Cluster) -> None:
     )
 
 
+async def test_what_cannot_be_decoded_is_a_framed_result_where_the_policy_has_an_action_for_it(
+    embedded: Cluster,
+) -> None:
+    topics = embedded.topics()
+    async with registry() as fake:
+        embedded.produce(topics.input, [{"key": "k", "value": json.dumps({"url": data_uri(b"no image")})}])
+        async with running(settings(embedded, topics, fake, "policy.unscannable=block")):
+            (message,) = await asyncio.to_thread(embedded.read, [topics.results], 1)
+        registered = fake.add(latest(CLASSIFICATION).text, f"{topics.results}-value")
+    event = result(message, registered)
+    assert event["decision"] == {"label": "unscannable", "score": 0.0, "action": "block", "frame": 0}
+    assert event["unscannable"]["reason"] == "not_an_image"
+    assert embedded.ends(topics.dead_letters) == {}
+
+
 async def test_without_a_registry_results_are_in_single_object_encoding(embedded: Cluster) -> None:
     topics = embedded.topics()
     embedded.produce(topics.input, [{"value": json.dumps({"url": data_uri(jpeg(0))})}])

@@ -11,17 +11,15 @@ from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
 from PIL import Image
 
 from tests.hostile.conftest import RECIPE, decoders
-from worker.errors import ConfigurationError, Fatal, Reason, Rejected
+from worker.errors import Fatal, Reason, Rejected
 from worker.images.pool import DecodePool
 from worker.images.settings import ImagesSettings
 from worker.observe.metrics import Metrics
-from worker.recipe import InputRecipe
 from worker.records import EncodedImage, Pixels
 
 NewPool = Callable[..., Awaitable[DecodePool]]
@@ -50,44 +48,14 @@ async def kill_at_work() -> None:
     await until(lambda: process not in decoders())
 
 
-async def reason(pool: DecodePool, data: bytes) -> Reason:
+async def refusal(pool: DecodePool, data: bytes) -> Rejected:
     with pytest.raises(Rejected) as caught:
         await pool.decode(EncodedImage(data))
-    return caught.value.reason
+    return caught.value
 
 
-async def test_an_image_comes_back_as_pixels(pool: NewPool, good_image: bytes) -> None:
-    found = await (await pool()).decode(EncodedImage(good_image))
-    assert (found.array.shape, found.array.dtype, found.format) == ((32, 24, 3), np.uint8, "jpeg")
-    assert (found.width, found.height) == (256, 256)
-    assert found.array.flags.c_contiguous
-    assert found.array.flags.owndata or found.array.base.flags.owndata
-
-
-async def test_many_images_at_once_each_get_their_own_pixels(pool: NewPool) -> None:
-    started = await pool(decode_processes=2)
-    images = []
-    for shade in range(200):
-        buffer = BytesIO()
-        Image.new("L", (8, 8), shade).save(buffer, "PNG")
-        images.append(EncodedImage(buffer.getvalue()))
-    found = await asyncio.gather(*map(started.decode, images))
-    assert [int(each.array.max()) for each in found] == list(range(200))
-
-
-async def test_a_refusal_carries_reason_and_digest(pool: NewPool, good_image: bytes) -> None:
-    started = await pool()
-    with pytest.raises(Rejected) as caught:
-        await started.decode(EncodedImage(good_image, "0" * 64))
-    assert caught.value.reason is Reason.DIGEST_MISMATCH
-    assert caught.value.sha256 == (await started.decode(EncodedImage(good_image, caught.value.sha256))).sha256
-
-
-@pytest.mark.parametrize("stated", ["no hex", "é" * 64, "ab", "0" * 100_000])
-async def test_a_digest_that_is_none_matches_nothing(pool: NewPool, good_image: bytes, stated: str) -> None:
-    with pytest.raises(Rejected) as caught:
-        await (await pool()).decode(EncodedImage(good_image, stated))
-    assert caught.value.reason is Reason.DIGEST_MISMATCH
+async def reason(pool: DecodePool, data: bytes) -> Reason:
+    return (await refusal(pool, data)).reason
 
 
 async def test_an_image_that_takes_too_long_is_killed_and_its_neighbours_are_not(
@@ -120,12 +88,14 @@ async def test_an_image_whose_process_dies_twice_is_to_blame(
 ) -> None:
     metrics = Metrics()
     started = await pool(metrics, decode_timeout_s=60)
-    blamed = asyncio.create_task(reason(started, scan_bomb))
+    blamed = asyncio.create_task(refusal(started, scan_bomb))
     await asyncio.sleep(0)
     neighbours = [asyncio.create_task(started.decode(EncodedImage(good_image))) for _ in range(3)]
     await kill_at_work()
     await kill_at_work()
-    assert await blamed is Reason.DECODER_CRASHED
+    rejected = await blamed
+    assert rejected.reason is Reason.DECODER_CRASHED
+    assert "SIGKILL (from outside, or the kernel's memory killer)" in rejected.detail
     assert all(isinstance(each, Pixels) for each in await asyncio.gather(*neighbours))
     assert metrics.registry.get_sample_value("image_worker_decoder_restarts_total", {"cause": "crash"}) == 2
 
@@ -153,7 +123,7 @@ async def test_memory_beyond_the_limit_costs_the_image(pool: NewPool, good_image
     started = await pool(decode_memory_bytes=256 * 1024 * 1024, max_bytes=1024 * 1024)
     buffer = BytesIO()
     Image.new("RGBA", (7000, 7000)).save(buffer, "PNG")
-    assert await reason(started, buffer.getvalue()) in (Reason.BROKEN_IMAGE, Reason.DECODER_CRASHED)
+    assert await reason(started, buffer.getvalue()) in (Reason.DECODE_OUT_OF_MEMORY, Reason.DECODER_CRASHED)
     assert (await started.decode(EncodedImage(good_image))).format == "jpeg"
 
 
@@ -166,8 +136,7 @@ async def test_decode_processes_know_no_secrets_and_hold_no_files(
     assert not any("SECRET" in name for name in child.environ())
     assert child.rlimit(psutil.RLIMIT_AS) == (1 << 30, 1 << 30)
     links = [os.readlink(f"/proc/{child.pid}/fd/{name}") for name in os.listdir(f"/proc/{child.pid}/fd")]
-    assert sum(link.startswith("socket:") for link in links) == 1
-    assert all(link.startswith(("socket:", "/dev/null", "/memfd:image-worker")) for link in links)
+    assert sorted(link.partition(":")[0] for link in links) == [*["/dev/null"] * 3, "socket"]
 
 
 async def test_large_images_do_not_stay_in_shared_memory(pool: NewPool, good_image: bytes) -> None:
@@ -237,9 +206,3 @@ asyncio.run(main())
     await parent.wait()
     _, alive = await asyncio.to_thread(psutil.wait_procs, family, 10)
     assert alive == []
-
-
-def test_a_recipe_that_fits_no_batch_is_a_wrong_configuration() -> None:
-    recipe = InputRecipe(224, 224, None, None, 256, 3, False, (1, 1, 1), (0, 0, 0))
-    with pytest.raises(ConfigurationError):
-        DecodePool(ImagesSettings(), recipe, Metrics())

@@ -58,11 +58,35 @@ def test_a_label_that_the_model_does_not_have_is_a_wrong_setting() -> None:
         {"thresholds": {"cat": {"block": 50}}},
         {"fallback": "pass"},
         {"topics": {"destroy": "t"}},
+        {"unscannable": "destroy"},
     ],
 )
 def test_what_names_no_action_or_no_score_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         PolicySettings(**wrong)  # type: ignore[arg-type]
+
+
+def test_without_an_action_for_it_an_image_that_cannot_be_decoded_has_no_decision() -> None:
+    assert Policy(SETTINGS, LABELS).unscannable is None
+
+
+def test_an_image_that_cannot_be_decoded_gets_the_action_that_is_named() -> None:
+    policy = Policy(PolicySettings(unscannable="review"), LABELS)
+    assert policy.unscannable == Decision("unscannable", 0.0, "review")
+
+
+def test_of_the_frames_the_gravest_action_decides_then_the_score_then_the_first() -> None:
+    policy = Policy(SETTINGS, LABELS)
+    allow, review, block = (
+        Decision("cat", 1.0, "allow"),
+        Decision("dog", 0.8, "review"),
+        Decision("weapon", 0.9, "block"),
+    )
+    graver = Decision("dog", 0.9, "review")
+    assert policy.gravest([allow]) == 0
+    assert policy.gravest([allow, review, block, graver]) == 2
+    assert policy.gravest([allow, review, graver]) == 2
+    assert policy.gravest([review, allow, review]) == 0
 
 
 @given(scores=scores)

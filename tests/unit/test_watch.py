@@ -36,16 +36,18 @@ IDENTITY = ModelIdentity("free", "0" * 40, "f" * 64, "numpy", "fp32")
 RECORD = SourceRecord(Coordinates("in", 1, 2), 5, b"key", b'{"url": "http://a/\\u001b[31m", "id": "9"}', ())
 
 
+REFERENCE = ImageReference(address="http://a/\x1b[31m")
+
+
 async def classification(topics: Topics, output: str, registry: Registry | None = None) -> OutgoingRecord:
     settings = EventsSettings.model_validate({"output_encoding": output, "register_schemas": True})
     cluster_topics = settings_topics(topics)
     encode = await encoder(settings, topics.results, registry)
     results = Classifications(cluster_topics, settings, IDENTITY, ("cat", "dog"), encode)
-    pixels = Pixels(np.zeros((1, 1, 3), np.uint8), 640, 480, "jpeg", "a" * 64)
+    pixels = Pixels(np.zeros((1, 1, 1, 3), np.uint8), 640, 480, "jpeg", "a" * 64)
     prediction = Prediction(np.array([0.75, 0.25], np.float32), 4, "size", 0.01, 0.02)
     decision = Decision("cat", 0.75, "allow")
-    reference = ImageReference(address="http://a/\x1b[31m")
-    return results.make(RECORD, reference, pixels, prediction, decision, Timing(0, 0, 0), None).record
+    return results.make(RECORD, REFERENCE, pixels, prediction, decision, Timing(0, 0, 0), None).record
 
 
 def settings_topics(topics: Topics) -> Any:
@@ -79,12 +81,29 @@ async def test_a_classification_is_read_in_every_encoding(embedded: Cluster, out
     publish(embedded, [await classification(topics, output)])
     (seen,) = await see(embedded, topics, 1)
     assert seen.classification is not None
-    assert seen.classification["decision"] == {"label": "cat", "score": 0.75, "action": "allow"}
+    assert seen.classification["decision"] == {"label": "cat", "score": 0.75, "action": "allow", "frame": 0}
     row = as_json(seen)
     assert (row["topic"], row["key"], row["classification"]) == (topics.results, "key", seen.classification)
     line = as_line(seen).plain
     assert "cat" in line
     assert "0.750  allow" in line
+
+
+@pytest.mark.parametrize("output", ["json", "auto"])
+async def test_an_unscannable_image_is_shown_with_its_reason_and_action(embedded: Cluster, output: str) -> None:
+    topics = embedded.topics()
+    settings = EventsSettings.model_validate({"output_encoding": output})
+    encode = await encoder(settings, topics.results, None)
+    results = Classifications(settings_topics(topics), settings, IDENTITY, ("cat", "dog"), encode)
+    rejected, decision = Rejected(Reason.BROKEN_IMAGE, "cut\x1b[31m"), Decision("unscannable", 0.0, "review")
+    outcome = results.unscannable(RECORD, REFERENCE, rejected, decision, Timing(0, 0, 0), None)
+    publish(embedded, [outcome.record])
+    (seen,) = await see(embedded, topics, 1)
+    line = as_line(seen).plain
+    assert "unscannable" in line
+    assert "broken_image: cut" in line
+    assert "review" in line
+    assert "\x1b" not in line
 
 
 async def test_a_framed_classification_is_read_with_the_registry(embedded: Cluster) -> None:

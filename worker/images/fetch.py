@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable
-from itertools import count
 
 from aiohttp.abc import AbstractResolver
-from yarl import URL
 
-from worker.errors import ConfigurationError, Reason, Rejected, Transient
+from worker.errors import ConfigurationError, Reason, Rejected
 from worker.images.answers import MayPass
 from worker.images.budget import ByteBudget
-from worker.images.deadline import Deadline
 from worker.images.guard import Guard
 from worker.images.http import Http, origin, parse, system_resolver
 from worker.images.network import Network
 from worker.images.objects import read_data_uri, read_file
+from worker.images.retries import Retries
 from worker.images.settings import ImagesSettings
 from worker.images.sharing import Shared
+from worker.images.stores import SCHEMES, Stores, bucket_of
 from worker.images.traffic import Traffic
-from worker.images.witnesses import Origin
 from worker.observe.metrics import Metrics
 from worker.records import EncodedImage, ImageReference
 
@@ -46,6 +43,8 @@ class Fetcher:
         self._network = Network(settings, guard, resolver, metrics, returned=self._traffic.forgive)
         answered = self._network.answered
         self._http = Http(settings, guard, self._budget, self._traffic, resolver, answered=answered)
+        self._stores = Stores(settings, self._budget, self._traffic)
+        self._retries = Retries(settings, self._traffic, metrics)
 
     @property
     def held_up(self) -> int:
@@ -89,13 +88,15 @@ class Fetcher:
         scheme = scheme.lower()
         if not colon or not scheme.isascii() or not scheme.replace("+", "").replace("-", "").isalnum():
             raise Rejected(Reason.INVALID_ADDRESS, "the address names no scheme")
+        if scheme in SCHEMES and self._settings.buckets:
+            return await self._shared.get(address, lambda: self._object(address))
         if scheme not in self._settings.schemes:
             raise Rejected(Reason.UNSUPPORTED_SCHEME, f"{scheme[:20]} is not in images.schemes")
         if scheme == "data":
             return await self._data(address)
         if scheme == "file":
             return await self._file(address)
-        return await self._shared.get(address, lambda: self._over_http(parse(address)))
+        return await self._shared.get(address, lambda: self._page(address))
 
     async def _data(self, address: str) -> EncodedImage:
         share = min(len(address), self._settings.max_bytes)
@@ -117,56 +118,20 @@ class Fetcher:
             raise
         return self._budget.hold(data, share)
 
-    async def _over_http(self, address: URL) -> EncodedImage:
-        """Fetch within the total deadline, which stands still while the fetch waits for its turn."""
-        total_s = self._settings.total_timeout_s
+    async def _page(self, address: str) -> EncodedImage:
+        url = parse(address)
+        host = origin(url)
         try:
-            async with asyncio.timeout(total_s) as timeout:
-                deadline = Deadline(timeout, total_s, self._settings.host_wait_s)
-                return await self._retry(address, deadline)
-        except MayPass as last:
-            failure = last
-        except TimeoutError:
-            failure = deadline.verdict()
-        raise await self._verdict(failure, origin(address))
+            return await self._retries.run(str(host), lambda deadline: self._http.get(url, deadline))
+        except MayPass as failure:
+            raise await self._network.verdict(failure, host) from None
 
-    async def _retry(self, address: URL, deadline: Deadline) -> EncodedImage:
-        """Try until it comes, or raise the last MayPass: of a host that was left alone after a try, that try's."""
-        last: MayPass | None = None
-        for tried in count():
-            try:
-                image = await self._http.get(address, deadline)
-                self._metrics.fetched_bytes.inc(len(image.data))
-                return image
-            except MayPass as failure:
-                if failure.reason is Reason.HOST_UNAVAILABLE:
-                    raise last or failure from None
-                last = failure
-                wait_s = self._wait_s(failure, tried)
-                if not self._may_retry(tried, address) or wait_s >= deadline.left_s():
-                    raise
-                self._metrics.fetch_retries.labels(failure.reason).inc()
-                deadline.first_try = False
-                with self._traffic.between_tries():
-                    await asyncio.sleep(wait_s)
-        raise AssertionError("unreachable")
-
-    def _may_retry(self, tried: int, address: URL) -> bool:
-        return tried < self._settings.retries and self._traffic.may_retry(str(origin(address)))
-
-    def _wait_s(self, failure: MayPass, tried: int) -> float:
-        """What the host asked for, or full jitter (https://aws.amazon.com/blogs/architecture, exponential backoff)."""
-        if failure.wait_s is not None:
-            return failure.wait_s
-        return random.uniform(0, self._settings.retry_base_s * 2**tried)
-
-    async def _verdict(self, failure: MayPass, host: Origin) -> Rejected | Transient:
-        """Whom a failure that did not pass is blamed on."""
-        names = failure.reason is Reason.HOST_NOT_FOUND
-        if failure.of_the_network and await self._network.is_down(host, names=names):
-            over = None if self._network.over.is_set() else self._network.over
-            return Transient(f"the network at large is down: {failure.detail}", over=over)
-        return Rejected(failure.reason, failure.detail)
+    async def _object(self, address: str) -> EncodedImage:
+        bucket = bucket_of(address)
+        try:
+            return await self._retries.run(bucket, lambda deadline: self._stores.get(address, deadline))
+        except (MayPass, Rejected) as failure:
+            raise await self._stores.verdict(failure, bucket) from None
 
 
 def _guard(settings: ImagesSettings) -> Guard:

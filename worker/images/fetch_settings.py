@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Literal
@@ -45,6 +46,13 @@ class FetchSettings(Section):
     file_roots: tuple[Path, ...] = Field(
         (),
         description="Absolute directories below which file:// may read, after links are resolved. Empty: none.",
+    )
+
+    buckets: tuple[str, ...] = Field(
+        (),
+        description="Buckets that are read, as `s3://bucket`, `gs://bucket` or `az://container`; addresses are then "
+        "`s3://bucket/key`, the key as it stands. Needs the extra `objects`; endpoint, region and credentials come "
+        "from the environment, as the cloud's own tools take them (`AWS_...`, `GOOGLE_...`, `AZURE_...`).",
     )
 
     max_bytes: int = Field(
@@ -102,6 +110,14 @@ class FetchSettings(Section):
         description="Seconds for which records wait in an outage in which no host has ever answered: after that the "
         "hosts are blamed. An outage of a network that was seen to work has no such end.",
     )
+
+    @field_validator("buckets")
+    @classmethod
+    def _are_buckets(cls, buckets: tuple[str, ...]) -> tuple[str, ...]:
+        for bucket in buckets:
+            if not re.fullmatch(r"(s3|gs|az)://[A-Za-z0-9][A-Za-z0-9._-]*", bucket):
+                raise ValueError(f"{bucket!r} is no bucket: write s3://bucket, gs://bucket or az://container")
+        return buckets
 
     @field_validator("allow_hosts", "deny_hosts")
     @classmethod

@@ -9,18 +9,20 @@ from __future__ import annotations
 import json
 import mmap
 import os
-import resource
+import select
 import signal
 import socket
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NoReturn
 
 from worker.errors import Rejected
 from worker.images import wire
-from worker.images.decode import DecodeLimits, decode, limits_from, prepare, recipe_from
+from worker.images.decode import decode, prepare, recipe_from
+from worker.images.limits import DecodeLimits, limits_from
+from worker.images.sandbox import confine
+from worker.images.warm import warm
 from worker.recipe import InputRecipe
-
-_OPEN_FILES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,48 +45,74 @@ class Orders:
 
 
 def serve(descriptor: int, orders_json: str) -> None:
-    """Fork a decode process for each pair of socket and memory that arrives, until the parent goes away."""
+    """Fork a decode process for each order that arrives, and report its death, until the parent goes away."""
     orders = Orders.from_json(orders_json)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel reaps: the parent learns of a death from its socket
     prepare(orders.limits)
-    with socket.socket(fileno=descriptor) as control:
-        while True:
-            message, descriptors, _, _ = socket.recv_fds(control, 16, 2)
-            if not message:
-                return
-            if os.fork() == 0:
-                control.close()
-                _run(orders, *descriptors)
-            for received in descriptors:
-                os.close(received)
+    warm(orders.recipe, orders.limits)
+    with socket.socket(fileno=descriptor) as control, suppress(ConnectionError):  # gone, with reports left unread
+        nursery = _Nursery(control, orders)
+        while nursery.serve_next():
+            pass
 
 
-def _run(orders: Orders, connection: int, memory: int) -> NoReturn:
+class _Nursery:
+    """The children of the fork server. A pidfd becomes readable when its process dies: no signal handler, no race."""
+
+    def __init__(self, control: socket.socket, orders: Orders) -> None:
+        self._control = control
+        self._orders = orders
+        self._children: dict[int, tuple[int, int]] = {}
+        """By pidfd: the process id, and the serial number that the pool gave it."""
+        self._poll = select.poll()
+        self._poll.register(control, select.POLLIN)
+
+    def serve_next(self) -> bool:
+        """Wait for what happens next, and do what it asks for. False once the parent is gone."""
+        for descriptor, _ in self._poll.poll():
+            if descriptor in self._children:
+                self._report(descriptor)
+            elif not self._fork():
+                return False
+        return True
+
+    def _fork(self) -> bool:
+        message, descriptors, _, _ = socket.recv_fds(self._control, wire.MESSAGE_BYTES, 2)
+        if not message:
+            return False
+        server = os.getpid()
+        child = os.fork()
+        if child == 0:
+            connection, memory = descriptors
+            _run(self._orders, connection, memory, server)
+        for received in descriptors:
+            os.close(received)
+        pidfd = os.pidfd_open(child)
+        self._children[pidfd] = child, wire.unpack_serial(message)
+        self._poll.register(pidfd, select.POLLIN)
+        return True
+
+    def _report(self, pidfd: int) -> None:
+        pid, serial = self._children.pop(pidfd)
+        self._poll.unregister(pidfd)
+        os.close(pidfd)
+        _, status = os.waitpid(pid, 0)
+        self._control.send(wire.Death(serial, os.waitstatus_to_exitcode(status)).pack())
+
+
+def _run(orders: Orders, connection: int, memory: int, server: int) -> NoReturn:
     """The life of one decode process. Ends when the parent goes away, or with it all that went wrong."""
     status = 1
     try:
-        _confine(orders)
         with (
             socket.socket(fileno=connection) as parent,
             mmap.mmap(memory, orders.layout.total_bytes) as shared,
         ):
-            os.close(memory)
-            parent.send(str(os.getpid()).encode())
+            confinement = confine(orders.memory_bytes, keep=(connection,), parent=server)
+            parent.send(wire.Hello(os.getpid(), confinement.open_because).pack())
             _work(orders, parent, shared)
         status = 0
     finally:
         os._exit(status)
-
-
-def _confine(orders: Orders) -> None:
-    """Limits that hold for whatever a hostile image makes of this process; its output goes nowhere."""
-    resource.setrlimit(resource.RLIMIT_AS, (orders.memory_bytes, orders.memory_bytes))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (_OPEN_FILES, _OPEN_FILES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for standard in (0, 1, 2):
-        os.dup2(nowhere, standard)
-    os.close(nowhere)
 
 
 def _work(orders: Orders, parent: socket.socket, shared: mmap.mmap) -> None:

@@ -7,12 +7,15 @@ is down where most of them are silent too.
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 from collections.abc import Callable
 
 import structlog
 from aiohttp.abc import AbstractResolver
 
+from worker.errors import Reason, Rejected, Transient
+from worker.images.answers import MayPass
 from worker.images.guard import Guard
 from worker.images.settings import ImagesSettings
 from worker.images.witnesses import Origin, Witnesses
@@ -22,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 _BELIEVED_S = 2.0
 """How long an answer to "is it down?" holds: dead hosts by the thousands cost one question every two seconds."""
+_ASKED = 5
+"""At random, so that nobody's dead hosts can be all that is asked."""
 _FIRST_WAIT_S = 1.0
 _LONGEST_WAIT_S = 10.0
 
@@ -55,7 +60,14 @@ class Network:
         """A host answered, whatever it said."""
         self._witnesses.answered(origin, asyncio.get_running_loop().time())
 
-    async def is_down(self, origin: Origin, *, names: bool) -> bool:
+    async def verdict(self, failure: MayPass, origin: Origin) -> Rejected | Transient:
+        """Whom a failure that did not pass is blamed on."""
+        if failure.of_the_network and await self._is_down(origin, names=failure.reason is Reason.HOST_NOT_FOUND):
+            over = None if self.over.is_set() else self.over.wait
+            return Transient(f"the network at large is down: {failure.detail}", over=over)
+        return Rejected(failure.reason, failure.detail)
+
+    async def _is_down(self, origin: Origin, *, names: bool) -> bool:
         """Whether the failure of a host is the network's. `names`: it could not be looked up."""
         now = asyncio.get_running_loop().time()
         self._witnesses.failed(origin, now)
@@ -99,7 +111,8 @@ class Network:
 
     async def _most_are_silent(self, names: bool) -> bool:
         """Ask some of the hosts that answered of late, each by a new look-up and a new connection."""
-        origins = self._witnesses.to_ask(names=names)
+        known = self._witnesses.known(names=names)
+        origins = random.sample(known, min(_ASKED, len(known)))
         resolver = self._resolver()  # a new one: the one in use remembers what it looked up
         try:
             answers = await asyncio.gather(*(self._answers(origin, resolver, names) for origin in origins))

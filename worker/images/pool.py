@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import struct
 from collections import deque
 
-from worker.errors import ConfigurationError, Fatal, Reason, Rejected
+import structlog
+
+from worker.errors import Fatal, Reason, Rejected
 from worker.images import wire
-from worker.images.decode import DecodeLimits
+from worker.images.decoder import check_recipe
+from worker.images.forks import ForkServer
 from worker.images.forkserver import Orders
-from worker.images.process import DecodeProcess, ForkServer, Work
+from worker.images.process import DecodeProcess, Work
+from worker.images.sandbox import Confinement
 from worker.images.settings import ImagesSettings
 from worker.observe.metrics import Metrics
 from worker.recipe import InputRecipe
 from worker.records import EncodedImage, Pixels
 
+log = structlog.get_logger(__name__)
+
 _START_LIMIT_S = 20.0
+_REPORT_LIMIT_S = 5.0
+"""From the end of a process's socket to the fork server's word on how it died."""
 _FORK_SERVER_BYTES = 64 * 1024 * 1024
 """Ample: it holds Pillow and reads nothing hostile."""
 _FAILED_STARTS = 5
@@ -30,22 +39,21 @@ class DecodePool:
 
     def __init__(self, settings: ImagesSettings, recipe: InputRecipe, metrics: Metrics) -> None:
         """Raises ConfigurationError for a recipe whose steps do not end in the model's input size."""
-        _check(recipe)
+        check_recipe(recipe)
         self._shape = (recipe.height, recipe.width, 3)
-        self.slots = settings.processes * settings.slots_per_process
-        """Images that can be in the processes' hands at once."""
         self._count = settings.processes
         self._max_bytes = settings.max_bytes
         self._limit_s = settings.decode_timeout_s
         self._metrics = metrics
-        limits = DecodeLimits(settings.formats, settings.max_pixels, settings.draft)
-        self._layout = wire.layout(settings.slots_per_process, settings.max_bytes, recipe.height * recipe.width * 3)
+        pixel_bytes = settings.frames * recipe.height * recipe.width * 3
+        self._layout = wire.layout(settings.slots_per_process, settings.max_bytes, pixel_bytes)
         self._memory_bytes = settings.decode_memory_bytes
-        orders = Orders(recipe, limits, self._layout, settings.decode_memory_bytes, settings.decode_timeout_s)
-        self._server = ForkServer(orders)
+        orders = Orders(recipe, settings.limits, self._layout, self._memory_bytes, settings.decode_timeout_s)
+        self._server = ForkServer(orders, self._died)
         self._processes: list[DecodeProcess] = []
         self._queue: deque[Work] = deque()
         self._failed_starts = 0
+        self._confinement: Confinement | None = None
         self._fatal: Fatal | None = None
         self._standing = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
@@ -53,6 +61,11 @@ class DecodePool:
     def memory_bytes(self) -> int:
         """What all decode processes and the memory shared with them can take at most, as the settings have it."""
         return _FORK_SERVER_BYTES + self._count * (self._layout.total_bytes + self._memory_bytes)
+
+    def confinement(self) -> Confinement:
+        """What holds for the processes. Once they stand; all are alike."""
+        assert self._confinement is not None, "the pool is not started"
+        return self._confinement
 
     async def start(self) -> None:
         """Start the processes and wait until they stand. Raises Fatal where they do not."""
@@ -73,7 +86,7 @@ class DecodePool:
             await asyncio.gather(self._watch, return_exceptions=True)
             self._watch = None
         self._give_up(Fatal("the decode pool is closed"))
-        await asyncio.to_thread(self._server.close)
+        await self._server.close()
 
     async def decode(self, encoded: EncodedImage) -> Pixels:
         """The image at the model's input size.
@@ -109,10 +122,9 @@ class DecodePool:
             work = self._queue.popleft()
             if work.pixels.done():  # cancelled while it waited
                 continue
-            try:
+            # If it is gone, its socket says so to `_hear`, after the answers that it gave before.
+            with contextlib.suppress(OSError):
                 process.give(work, self._loop.time())
-            except OSError:
-                self._bury(process)
 
     def _hear(self, process: DecodeProcess) -> None:
         """A process said something, or ended."""
@@ -123,7 +135,7 @@ class DecodePool:
         except OSError:
             message = b""
         if not message:
-            self._bury(process)
+            self._lose(process)
         elif not process.ready:
             self._welcome(process, message)
         else:
@@ -132,10 +144,12 @@ class DecodePool:
     def _welcome(self, process: DecodeProcess, message: bytes) -> None:
         try:
             process.greet(message)
-        except (OSError, ValueError):
-            self._bury(process)
+        except (OSError, ValueError, struct.error) as error:
+            process.manner = f"its greeting was none: {error}"
+            self._lose(process)
             return
         self._failed_starts = 0
+        self._confinement = process.confinement
         if all(each.ready for each in self._processes):
             self._standing.set()
         self._dispatch()
@@ -143,8 +157,9 @@ class DecodePool:
     def _settle(self, process: DecodeProcess, message: bytes) -> None:
         try:
             work, outcome = process.take(message, self._shape, self._loop.time())
-        except (ValueError, LookupError, struct.error):
-            self._bury(process)
+        except (ValueError, LookupError, struct.error) as error:
+            process.manner = f"its answer was none: {error}"
+            self._lose(process)
             return
         if not work.pixels.done():
             if isinstance(outcome, Pixels):
@@ -153,16 +168,37 @@ class DecodePool:
                 work.pixels.set_exception(outcome)
         self._dispatch()
 
+    def _lose(self, process: DecodeProcess) -> None:
+        """Nothing more comes from a process."""
+        self._hear_no_more(process)
+        process.lose(self._loop.time())
+        if process.manner is not None:
+            self._bury(process)
+
+    def _hear_no_more(self, process: DecodeProcess) -> None:
+        if process.lost_at is None:
+            self._loop.remove_reader(process.connection)
+
+    def _died(self, serial: int, manner: str) -> None:
+        """The fork server's word. What the process said before it died may still lie in its socket, before the end."""
+        process = next((each for each in self._processes if each.serial == serial), None)
+        if process is not None:
+            process.manner = manner
+            if process.lost_at is not None:
+                self._bury(process)
+
     def _bury(self, process: DecodeProcess) -> None:
-        """A process is gone: blame the image it worked on, give the others to its successor."""
-        self._loop.remove_reader(process.connection)
+        """A process is dead: blame the image it worked on, give the others to its successor."""
+        self._hear_no_more(process)
         self._processes.remove(process)
         process.close()
         cause = "start" if not process.ready else "timeout" if process.overdue else "crash"
         self._metrics.decoder_restarts.labels(cause).inc()
+        if cause != "timeout":
+            log.warning("decoder.died", how=process.manner, images_given=len(process.given))
         self._failed_starts += not process.ready
         waiting = [work for _, work in process.given]
-        if waiting and not self._blame(waiting[0], process.overdue):
+        if waiting and not self._blame(waiting[0], process):
             waiting = waiting[1:]
         self._queue.extendleft(reversed(waiting))
         if self._failed_starts >= _FAILED_STARTS:
@@ -171,26 +207,28 @@ class DecodePool:
         self._spawn()
         self._dispatch()
 
-    def _blame(self, work: Work, overdue: bool) -> bool:
+    def _blame(self, work: Work, process: DecodeProcess) -> bool:
         """Whether the image gets another try; if not, it is rejected."""
         work.crashes += 1
-        if not overdue and work.crashes < _CRASHES:
+        if not process.overdue and work.crashes < _CRASHES:
             return True
         if not work.pixels.done():
-            work.pixels.set_exception(self._verdict(overdue))
+            work.pixels.set_exception(self._verdict(process))
         return False
 
-    def _verdict(self, overdue: bool) -> Rejected:
-        if overdue:
+    def _verdict(self, process: DecodeProcess) -> Rejected:
+        if process.overdue:
             return Rejected(Reason.DECODE_TIMEOUT, f"decoding took longer than {self._limit_s:g} s")
-        return Rejected(Reason.DECODER_CRASHED, f"{_CRASHES} decode processes died of this image")
+        return Rejected(
+            Reason.DECODER_CRASHED, f"{_CRASHES} decode processes died of this image, the last one so: {process.manner}"
+        )
 
     def _give_up(self, fatal: Fatal) -> None:
         self._fatal = self._fatal or fatal
         works = [work for process in self._processes for _, work in process.given] + list(self._queue)
         self._queue.clear()
         for process in self._processes:
-            self._loop.remove_reader(process.connection)
+            self._hear_no_more(process)
             process.close()
         self._processes.clear()
         for work in works:
@@ -208,16 +246,15 @@ class DecodePool:
             await asyncio.sleep(min(0.25, self._limit_s / 10))
             now = self._loop.time()
             for process in list(self._processes):
-                if not process.ready and now - process.born > _START_LIMIT_S:
-                    self._bury(process)
-                elif process.given and not process.overdue and now - process.head_since > self._limit_s:
-                    process.overdue = True
-                    process.kill()
+                self._look_after(process, now)
 
-
-def _check(recipe: InputRecipe) -> None:
-    exact = (recipe.resize_height, recipe.resize_width) == (recipe.height, recipe.width)
-    if not recipe.crop and not exact:
-        raise ConfigurationError(
-            "the model's image processor neither crops nor resizes to one size: its images would not fit one batch"
-        )
+    def _look_after(self, process: DecodeProcess, now: float) -> None:
+        if process.lost_at is not None and now - process.lost_at > _REPORT_LIMIT_S:
+            process.manner = "the fork server says nothing"
+            self._bury(process)
+        elif not process.ready and now - process.born > _START_LIMIT_S:
+            process.manner = "it did not stand in time"
+            self._bury(process)
+        elif process.given and not process.overdue and now - process.head_since > self._limit_s:
+            process.overdue = True
+            process.kill()

@@ -1,4 +1,4 @@
-"""What the pool and a decode process say to each other: the memory they share, and two kinds of message.
+"""What the pool, its fork server and a decode process say to each other: the memory they share, and the messages.
 
 A slot's first pages take an encoded image, the pages after it the pixels made of it. The messages say which slot.
 Nothing that comes from a decode process is unpickled or trusted: it has read hostile bytes.
@@ -14,7 +14,11 @@ from worker.errors import Reason, Rejected
 from worker.images.decode import Decoded
 
 _JOB = struct.Struct("<BI")
-_ANSWER = struct.Struct("<B?32sII")
+_ANSWER = struct.Struct("<B?32sIIIH")
+_FRAME = "I"
+_HELLO = struct.Struct("<I")
+_SERIAL = struct.Struct("<I")
+_DEATH = struct.Struct("<Ii")
 MESSAGE_BYTES = 4096
 _DIGEST_CHARACTERS = 64
 _DETAIL_CHARACTERS = 300
@@ -29,7 +33,7 @@ class Layout:
     input_bytes: int
     """Of the largest encoded image, rounded up to pages."""
     output_bytes: int
-    """Of the pixels, rounded up to pages."""
+    """Of the pixels of all frames, rounded up to pages."""
 
     @property
     def total_bytes(self) -> int:
@@ -43,12 +47,54 @@ class Layout:
 
 
 def layout(slots: int, max_bytes: int, pixel_bytes: int) -> Layout:
-    """The layout for encoded images and pixels of at most these bytes."""
+    """The layout for encoded images, and pixels of all frames of one, of at most these bytes."""
     return Layout(slots, _pages(max_bytes), _pages(pixel_bytes))
 
 
 def _pages(size: int) -> int:
     return -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """A process stands. Sent before it has read anything from a stranger."""
+
+    pid: int
+    open_because: str
+    """As in `sandbox.Confinement`."""
+
+    def pack(self) -> bytes:
+        return _HELLO.pack(self.pid) + self.open_because[:_DETAIL_CHARACTERS].encode()
+
+    @classmethod
+    def unpack(cls, message: bytes) -> Hello:
+        (pid,) = _HELLO.unpack_from(message)
+        return cls(pid, message[_HELLO.size :].decode())
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """The fork server's report of a process: the number the pool gave it, and its exit code, -N for signal N."""
+
+    serial: int
+    exit_code: int
+
+    def pack(self) -> bytes:
+        return _DEATH.pack(self.serial, self.exit_code)
+
+    @classmethod
+    def unpack(cls, message: bytes) -> Death:
+        return cls(*_DEATH.unpack(message))
+
+
+def pack_serial(serial: int) -> bytes:
+    """The order to fork a process. Its socket and its memory travel with it."""
+    return _SERIAL.pack(serial)
+
+
+def unpack_serial(message: bytes) -> int:
+    (serial,) = _SERIAL.unpack(message)
+    return int(serial)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +125,8 @@ class Done:
     height: int
     format: str
     sha256: str
+    frames: tuple[int, ...]
+    frame_count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +138,17 @@ class Refused:
 
 
 def pack_done(slot: int, decoded: Decoded) -> bytes:
-    head = _ANSWER.pack(slot, True, bytes.fromhex(decoded.sha256), decoded.width, decoded.height)
-    return head + decoded.format.encode()
+    frames = decoded.frames
+    digest = bytes.fromhex(decoded.sha256)
+    head = _ANSWER.pack(slot, True, digest, decoded.width, decoded.height, decoded.frame_count, len(frames))
+    return head + struct.pack(f"<{len(frames)}{_FRAME}", *frames) + decoded.format.encode()
 
 
 def pack_refused(slot: int, rejected: Rejected) -> bytes:
     digest = bytes.fromhex(rejected.sha256 or "")
     detail = " ".join(rejected.detail.split())[:_DETAIL_CHARACTERS]
-    return _ANSWER.pack(slot, False, digest, 0, 0) + f"{rejected.reason.value}\0{detail}".encode(errors="replace")
+    text = f"{rejected.reason.value}\0{detail}"
+    return _ANSWER.pack(slot, False, digest, 0, 0, 0, 0) + text.encode(errors="replace")
 
 
 def unpack_answer(message: bytes) -> Done | Refused:
@@ -105,9 +156,10 @@ def unpack_answer(message: bytes) -> Done | Refused:
 
     Raises ValueError, KeyError or struct.error where it is none: its sender is not to be trusted any more.
     """
-    slot, done, digest, width, height = _ANSWER.unpack_from(message)
-    text = message[_ANSWER.size :].decode()
+    slot, done, digest, width, height, frame_count, sampled = _ANSWER.unpack_from(message)
+    frames = struct.unpack_from(f"<{sampled}{_FRAME}", message, _ANSWER.size)
+    text = message[_ANSWER.size + struct.calcsize(f"<{sampled}{_FRAME}") :].decode()
     if done:
-        return Done(slot, width, height, text, digest.hex())
+        return Done(slot, width, height, text, digest.hex(), frames, frame_count)
     reason, _, detail = text.partition("\0")
     return Refused(slot, Rejected(_REASONS[reason], detail, sha256=digest.hex()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +9,6 @@ _REMEMBERED = 64
 """Hosts kept at most: an address names any host it likes, and memory has a bound."""
 _GOOD_FOR_S = 600.0
 """A host that has been silent for so long while others answered is no witness any more."""
-_ASKED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +55,9 @@ class Witnesses:
         if len(self._failed) > max(_REMEMBERED, self._hosts):
             del self._failed[next(iter(self._failed))]
 
-    def to_ask(self, *, names: bool) -> Sequence[Origin]:
-        """Some of the hosts that answered of late: only of those that are looked up, if it is about names."""
-        known = [origin for origin in self._answered if origin.is_name or not names]
-        return random.sample(known, min(_ASKED, len(known)))
+    def known(self, *, names: bool) -> Sequence[Origin]:
+        """The hosts that answered of late: only those that are looked up, if it is about names."""
+        return [origin for origin in self._answered if origin.is_name or not names]
 
     def enough(self, silent: int) -> bool:
         """Whether so many hosts that were good and are silent now can be more than a few hosts' own trouble."""

@@ -13,6 +13,7 @@ import fastavro
 import numpy as np
 import numpy.typing as npt
 
+from worker.errors import Rejected
 from worker.kafka.deadletter import OUTCOME_ID
 from worker.kafka.registry import Registry, framed
 from worker.kafka.schemas import CLASSIFICATION, latest
@@ -70,21 +71,53 @@ class Classifications:
         topic: str | None,
     ) -> Outcome:
         """The classification of a record, for the topic of its action, or else the results."""
+        found = {
+            "image": _image(pixels),
+            "scores": best(self._labels, prediction.scores, self._top_k),
+            "timing": _timing(timing, prediction),
+            "unscannable": None,
+        }
+        outgoing = self._outgoing(record, reference, decision, found, topic)
+        return Outcome("classification", outgoing, action=decision.action)
+
+    def unscannable(
+        self,
+        record: SourceRecord,
+        reference: ImageReference,
+        rejected: Rejected,
+        decision: Decision,
+        timing: Timing,
+        topic: str | None,
+    ) -> Outcome:
+        """The event for an image that cannot be decoded, where the policy has an action for that."""
+        found = {
+            "image": {"sha256": rejected.sha256 or "", "format": "", "width": 0, "height": 0, "frames": 0},
+            "scores": [],
+            "timing": _timing(timing, None),
+            "unscannable": {"reason": str(rejected.reason), "detail": rejected.detail},
+        }
+        outgoing = self._outgoing(record, reference, decision, found, topic)
+        return Outcome("unscannable", outgoing, str(rejected.reason), rejected.detail, decision.action)
+
+    def _outgoing(
+        self,
+        record: SourceRecord,
+        reference: ImageReference,
+        decision: Decision,
+        found: dict[str, Any],
+        topic: str | None,
+    ) -> OutgoingRecord:
         identity = outcome_id(record.coordinates, self._identity.fingerprint)
-        event = {
+        event = found | {
             "outcome_id": identity,
             "source": _source(record),
             "reference": {"url": shown(reference.address), "id": reference.id},
-            "image": _image(pixels),
             "model": self._model,
-            "scores": best(self._labels, prediction.scores, self._top_k),
-            "decision": {"label": decision.label, "score": decision.score, "action": decision.action},
-            "timing": _timing(timing, prediction),
+            "decision": asdict(decision),
             "classified_at_ms": time.time_ns() // 1_000_000,
         }
         headers = (*record.headers, (OUTCOME_ID, identity.encode()))
-        outgoing = OutgoingRecord(topic or self._results, record.key, self._encode(event), headers)
-        return Outcome("classification", outgoing, decision.action)
+        return OutgoingRecord(topic or self._results, record.key, self._encode(event), headers)
 
     def tombstone(self, record: SourceRecord) -> Outcome:
         """A tombstone is passed on as a tombstone: it deletes the result of its key in a compacted topic."""
@@ -137,15 +170,21 @@ def _source(record: SourceRecord) -> dict[str, Any]:
 
 
 def _image(pixels: Pixels) -> dict[str, Any]:
-    return {"sha256": pixels.sha256, "format": pixels.format, "width": pixels.width, "height": pixels.height}
+    return {
+        "sha256": pixels.sha256,
+        "format": pixels.format,
+        "width": pixels.width,
+        "height": pixels.height,
+        "frames": pixels.frame_count,
+    }
 
 
-def _timing(timing: Timing, prediction: Prediction) -> dict[str, Any]:
+def _timing(timing: Timing, prediction: Prediction | None) -> dict[str, Any]:
     return {
         "event_ms": timing.event_s * 1000,
         "fetch_ms": timing.fetch_s * 1000,
         "decode_ms": timing.decode_s * 1000,
-        "wait_ms": prediction.wait_s * 1000,
-        "compute_ms": prediction.compute_s * 1000,
-        "batch_size": prediction.batch_size,
+        "wait_ms": prediction.wait_s * 1000 if prediction else 0.0,
+        "compute_ms": prediction.compute_s * 1000 if prediction else 0.0,
+        "batch_size": prediction.batch_size if prediction else 0,
     }

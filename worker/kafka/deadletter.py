@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from worker.errors import Reason, Rejected
+from worker.errors import Reason, Rejected, Stage
 from worker.records import Headers, Outcome, OutgoingRecord, SourceRecord, outcome_id
 
 OUTCOME_ID = "image-worker.outcome.id"
 REASON = "image-worker.reason"
+VERDICT = "image-worker-verdict"
+"""Says `unscannable` where the image cannot be decoded: for moderation that is a finding, and not "harmless"."""
 VALUE_OMITTED = "image-worker.value.omitted.bytes"
 CONNECT = "__connect.errors."
-_OURS = (CONNECT, "image-worker.")
+_OURS = (CONNECT, "image-worker.", VERDICT)
 _LARGEST_KEY = 10_000
 
 
@@ -69,6 +71,8 @@ class DeadLetters:
             REASON: str(rejected.reason),
             OUTCOME_ID: outcome_id(where, self._fingerprint),
         }
+        if rejected.reason.stage is Stage.DECODE:
+            texts[VERDICT] = "unscannable"
         return tuple((name, text.encode()) for name, text in texts.items())
 
 

@@ -100,15 +100,12 @@ class Reporter:
     def _count(self, ticket: Ticket) -> None:
         outcome = ticket.outcome
         assert outcome is not None
-        if outcome.kind == "dead_letter":
-            self.metrics.outcomes.labels(outcome.kind, outcome.reason).inc()
-            log.warning(
-                "dead_letter", record=str(ticket.record.coordinates), reason=outcome.reason, detail=outcome.detail
-            )
-            return
-        self.metrics.outcomes.labels(outcome.kind, "").inc()
-        if outcome.kind == "classification":
-            self.metrics.actions.labels(outcome.reason).inc()
+        self.metrics.outcomes.labels(outcome.kind, outcome.reason or "").inc()
+        if outcome.action is not None:
+            self.metrics.actions.labels(outcome.action).inc()
+        if outcome.reason is not None:
+            record = str(ticket.record.coordinates)
+            log.warning(outcome.kind, record=record, reason=outcome.reason, detail=outcome.detail)
 
     def _learn_committed(self) -> None:
         """Ask once for the committed offsets of partitions that were just assigned."""

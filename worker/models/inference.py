@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 
 import numpy as np
+import numpy.typing as npt
 
 from worker.errors import Fatal, Rejected
 from worker.models.batch import Flush, FlushRule, Gathering
@@ -17,16 +18,16 @@ from worker.models.runner import Run, Runner, Scores
 from worker.models.settings import BatchSettings
 from worker.models.thread import InferenceThread
 from worker.observe.metrics import Metrics
-from worker.records import Pixels, Prediction
+from worker.records import Prediction
 
 _CHANNELS = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Image:
-    """One caller of `classify`."""
+    """One image that joined, and who waits for its scores."""
 
-    pixels: Pixels
+    array: npt.NDArray[np.uint8]
     joined_s: float
     answer: asyncio.Future[Prediction]
 
@@ -40,7 +41,7 @@ class _Batch:
     flush: Flush = Flush.SIZE
 
     def add(self, image: _Image) -> None:
-        self.buffer[len(self.images)] = image.pixels.array
+        self.buffer[len(self.images)] = image.array
         self.images.append(image)
 
 
@@ -94,26 +95,26 @@ class Batcher:
         self._thread.start()
 
     def expected(self) -> Expectation:
-        """`with batcher.expected():` round an event's way to `classify`, so that a batch may wait for it.
+        """`with batcher.expected():` round an event's way to `join`, so that a batch may wait for it.
 
-        Leave it with the pixels in hand and call `classify` before awaiting anything else: the batcher looks at the
+        Leave it with the pixels in hand and call `join` before awaiting anything else: the batcher looks at the
         change only when the event loop comes round, and then the image has joined.
         """
         return self._expectation
 
-    async def classify(self, pixels: Pixels) -> Prediction:
-        """The scores of one image, from the batch it joins.
+    def join(self, array: npt.NDArray[np.uint8]) -> asyncio.Future[Prediction]:
+        """Have one image, or one frame of it, `(H, W, 3) uint8`, join a batch. The future gets its scores.
 
-        Raises Rejected for this image (`model_failed`, `invalid_scores`), Fatal where the model is gone. A caller that
-        is cancelled leaves its batch as it is.
+        It gets Rejected for this image (`model_failed`, `invalid_scores`), Fatal where the model is gone; a future that
+        is cancelled leaves its batch as it is. Raises Fatal where no image can join any more.
         """
         self._check_open()
-        if pixels.array.shape != self._shape[1:]:
-            raise Fatal(f"an image of shape {pixels.array.shape} came to a model of {self._shape[1:]}: a decoder's bug")
-        image = _Image(pixels, time.monotonic(), self._loop.create_future())
+        if array.shape != self._shape[1:]:
+            raise Fatal(f"an image of shape {array.shape} came to a model of {self._shape[1:]}: a decoder's bug")
+        image = _Image(array, time.monotonic(), self._loop.create_future())
         self._door.append(image)
         self.look_again()
-        return await image.answer
+        return image.answer
 
     async def close(self) -> None:
         """Runs what has joined, then ends the thread. Returns at once where the thread has died."""

@@ -98,6 +98,12 @@ class Metrics:
             "Images that came with another record's fetch of the same address at the same time.",
             registry=self.registry,
         )
+        self.seen = Counter(
+            "image_worker_seen",
+            "Images looked up by their bytes, where `images.seen_results` is set: seen before, or new.",
+            ["result"],
+            registry=self.registry,
+        )
         self.fetch_retries = Counter(
             "image_worker_fetch_retries",
             "Fetches tried again, by what went wrong before.",

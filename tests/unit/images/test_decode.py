@@ -15,10 +15,12 @@ import pytest
 from PIL import Image
 
 from worker.errors import Reason, Rejected
-from worker.images.decode import Decoded, DecodeLimits, decode, prepare
+from worker.images.decode import Decoded, decode, prepare
+from worker.images.limits import DecodeLimits
+from worker.images.settings import ImagesSettings
 from worker.recipe import InputRecipe
 
-LIMITS = DecodeLimits(("jpeg", "png", "webp", "gif", "avif"), 1_000_000, draft=False)
+LIMITS = ImagesSettings(max_pixels=1_000_000, draft=0, skip_cropped=False, colour_profiles=False).limits
 PLAIN = InputRecipe(8, 8, 8, 8, None, 0, False, (1, 1, 1), (0, 0, 0))
 CROPPED = InputRecipe(224, 224, None, None, 256, 3, True, (1, 1, 1), (0, 0, 0))
 
@@ -89,7 +91,7 @@ def test_the_pixels_are_those_of_transformers(
 def test_what_the_file_was_is_told() -> None:
     data = saved(photo(40, 30), "JPEG")
     found = decode(data, PLAIN, LIMITS)
-    assert found == Decoded(found.pixels, 40, 30, "jpeg", hashlib.sha256(data).hexdigest())
+    assert found == Decoded(found.pixels, 40, 30, "jpeg", hashlib.sha256(data).hexdigest(), (0,), 1)
 
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "AVIF"])
@@ -150,9 +152,7 @@ def test_an_animation_is_its_first_frame() -> None:
 
 @pytest.mark.parametrize("size", [(500, 375), (375, 500), (257, 256), (900, 300)])
 @pytest.mark.parametrize("resample", [1, 2, 3, 4, 5])
-def test_a_draft_leaves_out_the_columns_to_be_cropped_and_hardly_a_pixel_tells(
-    size: tuple[int, int], resample: int
-) -> None:
+def test_columns_to_be_cropped_are_left_out_and_hardly_a_pixel_tells(size: tuple[int, int], resample: int) -> None:
     data, recipe = saved(photo(*size)), replace(CROPPED, resample=resample)
     difference = np.abs(pixels(data, recipe).astype(int) - pixels(data, recipe, replace(LIMITS, draft=True)))
     assert difference.max() <= 2
@@ -161,7 +161,7 @@ def test_a_draft_leaves_out_the_columns_to_be_cropped_and_hardly_a_pixel_tells(
 
 def test_a_draft_is_close_to_the_full_image_and_tells_the_true_size() -> None:
     data = saved(photo(980, 980).resize((980, 980)), "JPEG")
-    drafting = replace(LIMITS, draft=True)
+    drafting = replace(LIMITS, draft=3)
     recipe = replace(PLAIN, resample=2)
     found = decode(data, recipe, drafting)
     assert (found.width, found.height) == (980, 980)
@@ -180,12 +180,13 @@ def test_a_draft_is_close_to_the_full_image_and_tells_the_true_size() -> None:
         (lambda: saved(photo(8, 8), "ICO"), Reason.UNSUPPORTED_FORMAT),
         (lambda: saved(photo(1001, 1000)), Reason.TOO_MANY_PIXELS),
         (lambda: saved(Image.new("L", (3000, 1000))), Reason.TOO_MANY_PIXELS),
-        (lambda: saved(photo(200, 200), "JPEG")[:-2000], Reason.BROKEN_IMAGE),
-        (lambda: saved(photo(200, 200))[:-2000], Reason.BROKEN_IMAGE),
-        (lambda: saved(photo(200, 200), "WEBP")[:-200], Reason.BROKEN_IMAGE),
-        (lambda: saved(photo(200, 200), "AVIF")[:-200], Reason.BROKEN_IMAGE),
-        (lambda: b"\xff\xd8\xff\xe0 nothing else", Reason.BROKEN_IMAGE),
-        (lambda: b"\x89PNG\r\n\x1a\n nothing else", Reason.BROKEN_IMAGE),
+        (lambda: saved(photo(200, 200), "JPEG")[:-2000], Reason.TRUNCATED),
+        (lambda: saved(photo(200, 200))[:-2000], Reason.TRUNCATED),
+        (lambda: saved(photo(200, 200), "WEBP")[:-200], Reason.TRUNCATED),
+        (lambda: saved(photo(200, 200), "AVIF")[:-200], Reason.TRUNCATED),
+        (lambda: b"\xff\xd8\xff\xe0 nothing else", Reason.TRUNCATED),
+        (lambda: b"\x89PNG\r\n\x1a\n nothing else", Reason.TRUNCATED),
+        (lambda: b"\xff\xd8\xff\xc0\0\2\xff\xda\0\2", Reason.BROKEN_IMAGE),
     ],
 )
 def test_what_cannot_be_done_has_its_reason(make: Callable[[], bytes], reason: Reason) -> None:
@@ -200,7 +201,9 @@ def test_a_format_is_decoded_only_where_it_is_allowed() -> None:
 
 def test_a_sliver_does_not_grow_beyond_the_limit() -> None:
     with pytest.raises(Rejected) as caught:
-        decode(saved(Image.new("L", (50_000, 1))), CROPPED, LIMITS)
+        decode(
+            saved(Image.new("L", (50_000, 1))), CROPPED, replace(LIMITS, max_edge_pixels=50_000, max_aspect_ratio=1e5)
+        )
     assert caught.value.reason is Reason.TOO_MANY_PIXELS
 
 

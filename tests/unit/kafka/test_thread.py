@@ -45,7 +45,7 @@ class Bench:
         self.handed_over.extend(tickets)
         for ticket in tickets if self.works else ():
             record = OutgoingRecord("classifications", None, b"", ())
-            self.thread.finish(ticket, Outcome("classification", record, "allow"))
+            self.thread.finish(ticket, Outcome("classification", record, action="allow"))
 
     def poll_brings(self, offset: int) -> None:
         self.thread._open(Message(topic="images", partition=0, offset=offset, value=b"{}"))

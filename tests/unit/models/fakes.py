@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 
 import numpy as np
+import numpy.typing as npt
 
 from worker.errors import Fatal
 from worker.models.classifier import OutOfMemory, PixelBatch, ScoreBatch
 from worker.recipe import InputRecipe
-from worker.records import ModelIdentity, Pixels
+from worker.records import ModelIdentity
 
 RECIPE = InputRecipe(4, 4, 4, 4, None, 2, False, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
 LABELS = tuple(f"value {value}" for value in range(256))
@@ -18,8 +19,8 @@ RAISES, NOT_FINITE, FATAL = 250, 251, 252
 """First pixels that make the model raise, answer with NaN, or lose its device."""
 
 
-def pixels(value: int) -> Pixels:
-    return Pixels(np.full((4, 4, 3), value, np.uint8), width=40, height=30, format="png", sha256="0" * 64)
+def pixels(value: int) -> npt.NDArray[np.uint8]:
+    return np.full((4, 4, 3), value, np.uint8)
 
 
 class Fake:

@@ -15,7 +15,7 @@ from worker.models.classifier import Classifier
 from worker.models.inference import Batcher
 from worker.models.settings import BatchSettings
 from worker.observe.metrics import Metrics
-from worker.records import Pixels, Prediction
+from worker.records import Prediction
 
 NEVER_MS = 60_000.0
 
@@ -35,8 +35,12 @@ def label(prediction: Prediction) -> int:
     return int(prediction.scores.argmax())
 
 
+async def classify(batcher: Batcher, value: int) -> Prediction:
+    return await batcher.join(pixels(value))
+
+
 async def classify_all(batcher: Batcher, values: list[int]) -> list[Prediction | BaseException]:
-    return await asyncio.gather(*(batcher.classify(pixels(value)) for value in values), return_exceptions=True)
+    return await asyncio.gather(*(classify(batcher, value) for value in values), return_exceptions=True)
 
 
 async def entered(model: Held) -> None:
@@ -52,7 +56,7 @@ async def test_each_caller_gets_the_scores_of_its_own_image() -> None:
 
 async def test_a_lone_image_does_not_wait_for_the_age() -> None:
     async with running(Fake()) as batcher:
-        prediction = await batcher.classify(pixels(7))
+        prediction = await classify(batcher, 7)
     assert (prediction.flush_reason, prediction.batch_size) == ("idle", 1)
 
 
@@ -68,7 +72,7 @@ async def test_a_full_batch_leaves_at_once_even_when_more_are_expected() -> None
 async def test_a_batch_leaves_at_its_age_while_more_are_expected() -> None:
     async with running(Fake(), max_age_ms=1.0) as batcher:
         with batcher.expected():
-            prediction = await batcher.classify(pixels(1))
+            prediction = await classify(batcher, 1)
     assert prediction.flush_reason == "age"
     assert prediction.wait_s >= 0.001
 
@@ -80,7 +84,7 @@ async def test_images_on_their_way_together_go_in_one_batch() -> None:
             with batcher.expected():
                 for _ in range(value):
                     await asyncio.sleep(0)
-            return await batcher.classify(pixels(value))
+            return await classify(batcher, value)
 
         answers = await asyncio.gather(*(event(value) for value in (1, 5, 9)))
     assert [(answer.flush_reason, answer.batch_size) for answer in answers] == [("idle", 3)] * 3
@@ -95,7 +99,7 @@ async def test_an_event_that_ends_before_joining_frees_those_who_waited_for_it()
                 raise Rejected(Reason.BROKEN_IMAGE, "truncated")
 
         ending = asyncio.create_task(broken())
-        waiting = asyncio.create_task(batcher.classify(pixels(1)))
+        waiting = asyncio.create_task(classify(batcher, 1))
         with pytest.raises(Rejected):
             await ending
         assert (await waiting).flush_reason == "idle"
@@ -104,7 +108,7 @@ async def test_an_event_that_ends_before_joining_frees_those_who_waited_for_it()
 async def test_a_busy_model_collects_the_next_batch() -> None:
     model = Held()
     async with running(model) as batcher:
-        first = asyncio.create_task(batcher.classify(pixels(1)))
+        first = asyncio.create_task(classify(batcher, 1))
         await entered(model)
         others = asyncio.create_task(classify_all(batcher, [2, 3, 4]))
         await asyncio.sleep(0)
@@ -128,7 +132,7 @@ async def test_more_images_than_buffers_wait_in_their_order() -> None:
 async def test_a_cancelled_caller_leaves_its_batch_as_it_is() -> None:
     model = Held()
     async with running(model) as batcher:
-        tasks = [asyncio.create_task(batcher.classify(pixels(value))) for value in (1, 2, 3)]
+        tasks = [asyncio.create_task(classify(batcher, value)) for value in (1, 2, 3)]
         await entered(model)
         tasks[1].cancel()
         model.let_go()
@@ -150,7 +154,7 @@ async def test_a_failing_image_costs_no_other_image() -> None:
 @pytest.mark.parametrize("model", [Fake(fits=1), Fake(fits=3)])
 async def test_out_of_memory_loses_nothing_even_while_draining(model: Fake) -> None:
     async with running(model) as batcher:
-        tasks = [asyncio.create_task(batcher.classify(pixels(value))) for value in range(11)]
+        tasks = [asyncio.create_task(classify(batcher, value)) for value in range(11)]
         await asyncio.sleep(0)
     assert [label(await task) for task in tasks] == list(range(11))
 
@@ -164,7 +168,7 @@ async def test_everyone_hears_of_the_death_of_the_thread_then_and_later() -> Non
         answers = await waiting
         assert all(isinstance(answer, Fatal) and "device is lost" in str(answer) for answer in answers)
         with pytest.raises(Fatal, match="device is lost"):
-            await batcher.classify(pixels(1))
+            await classify(batcher, 1)
 
 
 async def test_a_bug_that_kills_the_thread_is_fatal_for_everyone() -> None:
@@ -174,25 +178,25 @@ async def test_a_bug_that_kills_the_thread_is_fatal_for_everyone() -> None:
 
     async with running(Gone()) as batcher:
         with pytest.raises(Fatal, match="inference thread died"):
-            await batcher.classify(pixels(1))
+            await classify(batcher, 1)
 
 
 async def test_closing_runs_what_has_joined_and_lets_nothing_more_in() -> None:
     async with running(Fake()) as batcher:
         with batcher.expected():
-            waiting = asyncio.create_task(batcher.classify(pixels(1)))
+            waiting = asyncio.create_task(classify(batcher, 1))
             await asyncio.sleep(0)
             await batcher.close()
         assert (await waiting).flush_reason == "drain"
         with pytest.raises(Fatal, match="closed"):
-            await batcher.classify(pixels(2))
+            await classify(batcher, 2)
 
 
 async def test_pixels_of_another_size_are_a_bug_and_not_an_image() -> None:
-    wrong = Pixels(np.zeros((5, 4, 3), np.uint8), 5, 4, "png", "0" * 64)
+    wrong = np.zeros((5, 4, 3), np.uint8)
     async with running(Fake()) as batcher:
         with pytest.raises(Fatal, match="shape"):
-            await batcher.classify(wrong)
+            await batcher.join(wrong)
 
 
 async def test_batches_are_counted_by_size_reason_and_time() -> None:
@@ -200,7 +204,7 @@ async def test_batches_are_counted_by_size_reason_and_time() -> None:
     async with running(Fake(), metrics) as batcher:
         with batcher.expected():
             await classify_all(batcher, [1, 2, 3, 4])
-        await batcher.classify(pixels(5))
+        await classify(batcher, 5)
     value: Callable[..., float | None] = metrics.registry.get_sample_value
     assert value("image_worker_batches_total", {"flush": "size"}) == 1
     assert value("image_worker_batches_total", {"flush": "idle"}) == 1

@@ -22,7 +22,6 @@ from worker.models.settings import BatchSettings, ModelSettings
 from worker.models.torch import TorchClassifier
 from worker.models.torch import load as load_torch
 from worker.observe.metrics import Metrics
-from worker.records import Pixels
 
 Change = dict[str, Any]
 
@@ -71,8 +70,7 @@ async def test_the_batcher_gives_the_scores_that_the_model_gives(tmp_path: Path)
     classifier = load(settings(directory))
     batcher = Batcher(classifier, BatchSettings(max_size=7), Metrics())
     batcher.start()
-    images = [Pixels(array, width=1, height=1, format="png", sha256="0" * 64) for array in pixels]
-    answers = await asyncio.gather(*map(batcher.classify, images))
+    answers = await asyncio.gather(*map(batcher.join, pixels))
     await batcher.close()
     np.testing.assert_allclose([answer.scores for answer in answers], classifier.predict(pixels), atol=1e-5)
 

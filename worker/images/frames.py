@@ -1,0 +1,31 @@
+"""The frames of an animation: how many there are, and which of them are looked at."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+from worker.images.containers import gif_frames, tiff_pages
+
+_MOVING = ("gif", "webp", "png", "avif")
+"""Formats whose frames are an animation. Of the pages of a TIFF and the pictures of a HEIC or MPO one is looked at."""
+
+
+def count_frames(image: Image.Image, name: str, data: bytes, limit: int) -> int:
+    """The number of frames or pages, at least 1, told by the file's structure: no frame is decoded.
+
+    Of a GIF or TIFF, where frames can only be counted by walking from one to the next, no more than the limit and one.
+    """
+    if name == "gif":
+        return max(1, gif_frames(data, limit)[0])
+    if name == "tiff":
+        return max(1, tiff_pages(data, limit))
+    return 1 if name == "jpeg" else getattr(image, "n_frames", 1)
+
+
+def sampled(name: str, count: int, wanted: int) -> tuple[int, ...]:
+    """The indexes of at most this many frames, evenly spread from the first to the last, both of them included.
+
+    Many animations come to rest on their last frame: that is the one people look at longest.
+    """
+    wanted = min(wanted, count) if name in _MOVING else 1
+    return tuple(round(step * (count - 1) / max(wanted - 1, 1)) for step in range(wanted))

@@ -1,0 +1,48 @@
+"""What an image's head, or its markers, ask of the decoder: counted in the bytes before the decoder gets them."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from worker.errors import Reason, Rejected
+from worker.images.containers import SOS, jpeg_segments, webp_sizes
+from worker.images.limits import DecodeLimits, refuse_other_size
+
+_JPEG = b"\xff\xd8\xff"
+_HEAD_SEGMENTS = 4096
+"""Segments before the first scan. A large ICC profile takes 255, a photograph has some ten; Pillow's time for EXIF that
+is cut into small ones grows with the square of their number: 5 MB take 20 s."""
+
+
+def refuse_head(data: bytes) -> None:
+    """Raises Rejected with BROKEN_IMAGE for a JPEG with more segments before its first scan than any file needs."""
+    if not data.startswith(_JPEG):
+        return
+    for number, marker in enumerate(jpeg_segments(data)):
+        if marker == SOS:
+            return
+        if number == _HEAD_SEGMENTS:
+            raise Rejected(Reason.BROKEN_IMAGE, f"the JPEG has more than {_HEAD_SEGMENTS} segments before its pixels")
+
+
+def refuse_scans(data: bytes, pixels: int, limits: DecodeLimits) -> None:
+    """Raises Rejected with TOO_MANY_SCANS: a decoder goes over all pixels of a JPEG once for each of its scans.
+
+    Markers in a thumbnail or in a second picture are among those that are cheap to count: only where these are too
+    many the segments are walked, no further than the limit.
+    """
+    most = limits.max_scan_pixels // pixels
+    if data.count(b"\xff\xda") <= most:
+        return
+    scans = (marker for marker in jpeg_segments(data) if marker == SOS)
+    if sum(1 for _ in islice(scans, most + 1)) > most:
+        raise Rejected(
+            Reason.TOO_MANY_SCANS, f"more than {most} scans of {pixels} pixels, {limits.max_scan_pixels} in all"
+        )
+
+
+def refuse_other_canvas(data: bytes) -> None:
+    """Raises Rejected with SIZE_MISMATCH for a still WebP whose canvas is of another size than its picture."""
+    sizes = webp_sizes(data)
+    if sizes is not None:
+        refuse_other_size(*sizes)
