@@ -30,7 +30,7 @@ Carry = Callable[[str], Awaitable[object]]
 
 def exact_pixels() -> dict[str, Any]:
     """The settings with which the pool gives exactly the reference's pixels."""
-    return {"draft": False}
+    return {"draft": 0, "skip_cropped": False, "colour_profiles": False}
 
 
 @dataclass(frozen=True, slots=True)

@@ -200,6 +200,7 @@ def _flags(cluster: Cluster, topics: Topics, port: int) -> list[str]:
         f"images.decode_processes={PROCESSES}",
         f"images.decode_timeout_s={_TIMEOUT_S}",
         "images.decode_memory_bytes=536870912",
+        "images.max_scan_pixels=2000000000",  # of the two that hang, the lesser one is to do so
     ]
 
 

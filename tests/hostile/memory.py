@@ -27,11 +27,18 @@ def sample(process: psutil.Process) -> Sample:
     """The memory now. Processes that end meanwhile are left out."""
     family, largest, children = 0, 0, process.children(recursive=True)
     for each in (process, *children):
-        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            memory = each.memory_full_info()
-            family += memory.pss
-            largest = max(largest, memory.rss if each is not process else 0)
+        with suppress(psutil.NoSuchProcess):
+            family += resident_bytes(each)
+            largest = max(largest, each.memory_info().rss if each is not process else 0)
     return Sample(family, largest, len(children))
+
+
+def resident_bytes(process: psutil.Process) -> int:
+    """Memory of one process, with its share of what it shares (PSS); all of it (RSS) where only root is told that."""
+    try:
+        return int(process.memory_full_info().pss)
+    except psutil.AccessDenied:
+        return int(process.memory_info().rss)
 
 
 class Sampler:
