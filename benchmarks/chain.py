@@ -28,11 +28,6 @@ T = TypeVar("T")
 Carry = Callable[[str], Awaitable[object]]
 
 
-def exact_pixels() -> dict[str, Any]:
-    """The settings with which the pool gives exactly the reference's pixels."""
-    return {"draft": 0, "skip_cropped": False, "colour_profiles": False}
-
-
 @dataclass(frozen=True, slots=True)
 class Spent:
     """What some images took."""

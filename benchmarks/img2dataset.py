@@ -24,7 +24,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chain import PROCESSES, Spent, exact_pixels, ours, spend
+from benchmarks import exact
+from benchmarks.chain import PROCESSES, Spent, ours, spend
 from benchmarks.nginx import Server, server
 from benchmarks.report import Report
 from benchmarks.stage import corpus
@@ -93,7 +94,7 @@ def _absent(quick: bool) -> Report:
 
 def _round(python: Path, web: Server, count: int, threads: int, start_s: float) -> dict[str, Spent]:
     """What every side took."""
-    spent = {"ours": asyncio.run(_ours(web, count)), "ours, exact": asyncio.run(_ours(web, count, **exact_pixels()))}
+    spent = {"ours": asyncio.run(_ours(web, count)), "ours, exact": asyncio.run(_ours(web, count, **exact.SETTINGS))}
     for way, options in _WAYS.items():
         one = _theirs(python, web, count, thread_count=threads, **options)
         spent[way] = Spent(count, one.cpu_s - start_s, one.wall_s)

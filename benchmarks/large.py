@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks.chain import PROCESSES, Spent, exact_pixels, pool, spend
+from benchmarks.chain import PROCESSES, Spent, pool, spend
+from benchmarks.exact import SETTINGS as EXACT
 from benchmarks.report import Report
 from benchmarks.stage import corpus
 from worker.models.classifier import Classifier
@@ -86,7 +87,7 @@ async def _times(images: Sequence[bytes], rounds: int) -> list[tuple[Spent, Spen
     spent = []
     async with AsyncExitStack() as stack:
         default = (await stack.enter_async_context(pool())).decode
-        exact = (await stack.enter_async_context(pool(**exact_pixels()))).decode
+        exact = (await stack.enter_async_context(pool(**EXACT))).decode
         encoded = [EncodedImage(image) for image in images]
         for number in range(rounds):
             measure = partial(spend, items=encoded, count=len(encoded), at_once=2 * PROCESSES)
@@ -98,7 +99,7 @@ async def _times(images: Sequence[bytes], rounds: int) -> list[tuple[Spent, Spen
 
 def _differ(model: Classifier, names: Sequence[str], images: Sequence[bytes]) -> list[str]:
     """The photographs whose top-1 by default is another than with exact pixels."""
-    default, exact = (_top_1(model, asyncio.run(_decoded(model, images, **way))) for way in ({}, exact_pixels()))
+    default, exact = (_top_1(model, asyncio.run(_decoded(model, images, **way))) for way in ({}, EXACT))
     found = zip(names, default, exact, strict=False)
     return [f"{name}: {model.labels[one]}, exactly {model.labels[other]}" for name, one, other in found if one != other]
 
@@ -111,6 +112,6 @@ async def _decoded(model: Classifier, images: Sequence[bytes], **settings: objec
 def _top_1(model: Classifier, pixels: Sequence[Pixels]) -> list[int]:
     found: list[int] = []
     for start in range(0, len(pixels), _BATCH):
-        batch = np.stack([each.array for each in pixels[start : start + _BATCH]])
+        batch = np.concatenate([each.array for each in pixels[start : start + _BATCH]])
         found += [int(best) for best in model.predict(batch).argmax(axis=1)]
     return found

@@ -93,8 +93,8 @@ def _leave(found: Trial, seed: int) -> None:
         (folder / name).write_bytes(strange.mutant.data)
         number = strange.mutant.name.partition(":")[0]
         again = f"python -m tests.hostile --seed {seed} --only {number}" if number.isdigit() else "a file of the corpus"
-        console.print(f"{strange.mutant.name}: {strange.what}", markup=False)
-        console.print(f"  kept as {folder / name}; again: {again}", markup=False)
+        text = f"{strange.mutant.name}: {strange.what}\n  kept as {folder / name}; again: {again}"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

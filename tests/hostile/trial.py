@@ -119,7 +119,7 @@ async def _end(pool: DecodePool, data: bytes, limit_s: float) -> tuple[str | Non
 
 
 def _are_right(pixels: Pixels) -> bool:
-    right = (RECIPE_224.height, RECIPE_224.width, 3)
+    right = (1, RECIPE_224.height, RECIPE_224.width, 3)
     return pixels.array.shape == right and min(pixels.width, pixels.height) > 0
 
 
