@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint bench clean
+.PHONY: install demo test lint bench hostile soak clean
 
 install: .venv/installed
 
@@ -30,6 +30,14 @@ lint: install
 # QUICK=1: a tenth of the work, which shows that the benchmarks run and no more.
 bench: install
 	$(BIN)/python -m benchmarks $(if $(QUICK),--quick)
+
+# Pillow's odd and broken images and COUNT mutations of them through a real decode pool; about a minute.
+hostile: install
+	$(BIN)/python -m tests.hostile --seed $(or $(SEED),1) --count $(or $(COUNT),20000)
+
+# The whole worker on 10,000 good images and 1,000 that kill, hang or bloat a decoder; some minutes.
+soak: install
+	$(BIN)/python -m benchmarks.soak $(if $(SEED),--seed $(SEED))
 
 clean:
 	rm -rf .venv build dist

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import cost, latency, memory, model_bound, plain
+from benchmarks import cost, guarded, hosts, img2dataset, large, latency, memory, model_bound, plain, refused
 from benchmarks.report import Report
 
 BENCHMARKS = {
@@ -13,6 +13,11 @@ BENCHMARKS = {
     "plain": plain.run,
     "latency": latency.run,
     "memory": memory.run,
+    "guarded": guarded.run,
+    "img2dataset": img2dataset.run,
+    "large": large.run,
+    "refused": refused.run,
+    "hosts": hosts.run,
 }
 
 

@@ -17,19 +17,19 @@ from io import BytesIO
 import aiohttp
 from PIL import Image
 
+from benchmarks import exact
 from benchmarks.report import Report
 from benchmarks.stage import Stage, cpu_s, stage, wait_until_committed, worker
 
 _AT_ONCE = 16
 _ROUNDS = 3
-_EXACT = ("images.draft=0", "images.skip_cropped=false", "images.colour_profiles=false")
 
 
 def run(quick: bool) -> Report:
     count = 400 if quick else 4000
     with stage() as parts:
         rounds = [_round(parts, count, number) for number in range(1 if quick else _ROUNDS)]
-    ratio, exact = _median(rounds, "default"), _median(rounds, "exact")
+    ratio, same_work = _median(rounds, "default"), _median(rounds, "exact")
     return Report(
         "cost of the way",
         f"{ratio:.2f} times the bare fetch and decode",
@@ -37,7 +37,7 @@ def run(quick: bool) -> Report:
         ratio <= 1.15,
         {
             "events in each round": count,
-            "with exact pixels": f"{exact:.2f} times",
+            "with exact pixels": f"{same_work:.2f} times",
             **{f"{side}, ms of CPU an image, by round": _ms(rounds, side, count) for side in rounds[0]},
         },
     )
@@ -55,7 +55,7 @@ def _round(parts: Stage, count: int, number: int) -> dict[str, float]:
     """CPU seconds for the same images: of the worker by default, of the worker with exact pixels, of the bare way."""
     cpu = {
         "default": _worker(parts, count),
-        "exact": _worker(parts, count, *_EXACT),
+        "exact": _worker(parts, count, *exact.FLAGS),
         "bare": _bare_alone(parts, count),
     }
     shown = ", ".join(f"{side} {seconds:.1f} s" for side, seconds in cpu.items())

@@ -20,11 +20,13 @@ class Report:
     title: str
     value: str
     aim: str
-    reached: bool
+    reached: bool | None
+    """None where nothing was measured."""
     figures: dict[str, Any] = field(default_factory=dict)
 
     def line(self) -> str:
-        return f"{'reached' if self.reached else 'MISSED ':8} {self.title}: {self.value} (aim {self.aim})"
+        word = {True: "reached", False: "MISSED", None: "left out"}[self.reached]
+        return f"{word:8} {self.title}: {self.value} (aim {self.aim})"
 
     def write(self, name: str) -> None:
         """Print it, and write it to results/NAME.json."""

@@ -16,6 +16,7 @@ import psutil
 
 from tests import kafka_server
 from tests.clusters import Cluster, Topics
+from tests.hostile.memory import sample
 
 ROOT = Path(__file__).parent.parent
 
@@ -106,7 +107,7 @@ def cpu_s(process: psutil.Process) -> float:
 
 def resident_bytes(process: psutil.Process) -> int:
     """Memory of a process and all below it; what they share is counted once (PSS)."""
-    return sum(each.memory_full_info().pss for each in family(process))
+    return sample(process).family
 
 
 def wait_until_committed(stage: Stage, topics: Topics, count: int, patience_s: float = 600.0) -> None:
