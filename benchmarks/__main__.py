@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import cost, latency, memory, model_bound, plain
+from benchmarks import cost, decode_parent, latency, memory, model_bound, plain
 from benchmarks.report import Report
 
 BENCHMARKS = {
@@ -13,6 +13,7 @@ BENCHMARKS = {
     "plain": plain.run,
     "latency": latency.run,
     "memory": memory.run,
+    "parent": decode_parent.run,
 }
 
 
