@@ -152,9 +152,7 @@ def test_an_animation_is_its_first_frame() -> None:
 
 @pytest.mark.parametrize("size", [(500, 375), (375, 500), (257, 256), (900, 300)])
 @pytest.mark.parametrize("resample", [1, 2, 3, 4, 5])
-def test_columns_to_be_cropped_are_left_out_and_hardly_a_pixel_tells(
-    size: tuple[int, int], resample: int
-) -> None:
+def test_columns_to_be_cropped_are_left_out_and_hardly_a_pixel_tells(size: tuple[int, int], resample: int) -> None:
     data, recipe = saved(photo(*size)), replace(CROPPED, resample=resample)
     difference = np.abs(pixels(data, recipe).astype(int) - pixels(data, recipe, replace(LIMITS, draft=True)))
     assert difference.max() <= 2
@@ -203,7 +201,9 @@ def test_a_format_is_decoded_only_where_it_is_allowed() -> None:
 
 def test_a_sliver_does_not_grow_beyond_the_limit() -> None:
     with pytest.raises(Rejected) as caught:
-        decode(saved(Image.new("L", (50_000, 1))), CROPPED, replace(LIMITS, max_edge_pixels=50_000, max_aspect_ratio=1e5))
+        decode(
+            saved(Image.new("L", (50_000, 1))), CROPPED, replace(LIMITS, max_edge_pixels=50_000, max_aspect_ratio=1e5)
+        )
     assert caught.value.reason is Reason.TOO_MANY_PIXELS
 
 
