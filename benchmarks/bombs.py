@@ -35,20 +35,21 @@ _NONE = {
 
 
 def main() -> None:
-    """Measure all, or in a child process the one that is named."""
+    """Measure all, or in a child process the one that is named, its bytes on stdin."""
     if len(sys.argv) > 1:
         _measure(next(bomb for bomb in BOMBS if bomb.name == sys.argv[1]), sys.argv[2] == "unlimited")
         return
     print(machine())
     print("| Bomb | Bytes | Refused in | Without limits |\n|---|---|---|---|")
     for bomb in BOMBS:
-        with_limits, without = _child(bomb, "limited"), _child(bomb, "unlimited")
-        print(f"| {bomb.name} | {len(bomb.make()):,} | {with_limits} | {without} |", flush=True)
+        data = bomb.make()
+        with_limits, without = _child(bomb, data, "limited"), _child(bomb, data, "unlimited")
+        print(f"| {bomb.name} | {len(data):,} | {with_limits} | {without} |", flush=True)
 
 
-def _child(bomb: Bomb, how: str) -> str:
+def _child(bomb: Bomb, data: bytes, how: str) -> str:
     command = [sys.executable, "-m", "benchmarks.bombs", bomb.name, how]
-    run = subprocess.run(command, capture_output=True, text=True)
+    run = subprocess.run(command, input=data, capture_output=True)
     if run.returncode != 0:
         return f"stopped at {_LIMIT_S} s" if -run.returncode == signal.SIGXCPU else f"ended with {run.returncode}"
     seen = json.loads(run.stdout.splitlines()[-1])
@@ -64,7 +65,7 @@ def _switch_off() -> None:
 
 def _measure(bomb: Bomb, unlimited: bool) -> None:
     limits = ImagesSettings(**bomb.settings | (_NONE if unlimited else {})).limits
-    data = bomb.make()
+    data = sys.stdin.buffer.read()
     prepare(limits)
     if unlimited:
         _switch_off()

@@ -155,7 +155,7 @@ BOMBS = (
     ),
     Bomb("1,000 scans", lambda: scans(1000), Reason.TOO_MANY_SCANS, "max_scan_pixels"),
     Bomb("9 million pixels declared as 10,000", lambda: iso("AVIF", 100, 100, 3000), Reason.SIZE_MISMATCH, None),
-    Bomb("EXIF in 300,000 pieces", lambda: segments(300_000), Reason.BROKEN_IMAGE, None),
+    Bomb("EXIF in a million pieces", lambda: segments(1_000_000), Reason.BROKEN_IMAGE, None),
     Bomb("text of 100 MB in a PNG", lambda: unpacked(b"zTXt"), Reason.BROKEN_IMAGE, None),
     Bomb("a profile of 100 MB in a PNG", lambda: unpacked(b"iCCP"), Reason.BROKEN_IMAGE, None),
 )
