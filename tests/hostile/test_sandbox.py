@@ -42,8 +42,8 @@ def confined(attempt: Callable[[], object], keep: tuple[int, ...] = ()) -> str:
     child = os.fork()
     if child == 0:
         try:
-            found = confine(memory_bytes, (theirs.fileno(), *keep), parent)
-            theirs.send(_attempt(attempt).encode() if found.shut else found.open_because.encode())
+            open_because = confine(memory_bytes, (theirs.fileno(), *keep), parent)
+            theirs.send((open_because + _attempt(attempt)).encode())
         except BaseException:
             traceback.print_exc()
         finally:
@@ -152,6 +152,13 @@ def test_it_can_compute_take_memory_and_start_a_thread() -> None:
 
 def test_memory_beyond_the_limit_is_refused() -> None:
     assert confined(lambda: mmap.mmap(-1, 2 * MEMORY_BYTES)) == "ENOMEM"
+
+
+def test_without_a_filter_it_says_why_and_the_limits_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seccomp, "why_not", lambda: "no filter here: ")
+    assert confined(lambda: os.open("/etc/passwd", os.O_RDONLY)) == "no filter here: EMFILE"
+    assert confined(socket.socket) == "no filter here: EMFILE"
+    assert confined(lambda: mmap.mmap(-1, 2 * MEMORY_BYTES)) == "no filter here: ENOMEM"
 
 
 def test_an_abort_is_seen_as_one() -> None:
