@@ -17,7 +17,7 @@ from worker.images.colour import opaque
 from worker.images.damage import load, verdict
 from worker.images.formats import name_of, open_image, register
 from worker.images.frames import count_frames, sampled
-from worker.images.heads import refuse_head, refuse_other_canvas, refuse_scans
+from worker.images.heads import refuse_head, refuse_larger_picture, refuse_other_canvas, refuse_scans
 from worker.images.limits import DecodeLimits, refuse_frames, refuse_other_size, refuse_size
 from worker.images.orientation import upright
 from worker.images.profiles import in_srgb, to_srgb
@@ -73,6 +73,8 @@ def _decode(data: bytes, recipe: InputRecipe, limits: DecodeLimits, sha256: str)
         refuse_size(*image.size, limits)
         if name == "jpeg":
             refuse_scans(data, pixels, limits)
+        elif name == "avif":
+            refuse_larger_picture(data, image.size)
         count = count_frames(image, name, data, limits.max_frames)
         indexes = sampled(name, count, limits.frames)
         refuse_frames(pixels, count, indexes[-1], limits)

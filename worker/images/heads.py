@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 
 from worker.errors import Reason, Rejected
+from worker.images.av1 import largest_picture
 from worker.images.containers import SOS, jpeg_segments, webp_sizes
 from worker.images.limits import DecodeLimits, refuse_other_size
 
@@ -46,3 +47,14 @@ def refuse_other_canvas(data: bytes) -> None:
     sizes = webp_sizes(data)
     if sizes is not None:
         refuse_other_size(*sizes)
+
+
+def refuse_larger_picture(data: bytes, declared: tuple[int, int]) -> None:
+    """Raises Rejected with SIZE_MISMATCH for an AVIF with more pixels inside than it declares."""
+    found = largest_picture(data)
+    if found is None:
+        return
+    # A tile of a grid may hang over the picture's edges.
+    allowed = declared[0] * declared[1] * (4 if b"grid" in data else 1)
+    if found[0] * found[1] > allowed:
+        refuse_other_size(declared, found)
