@@ -60,7 +60,7 @@ def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
 
 def _extents(data: bytes, at: int, inline: int) -> Iterator[int]:
     """Where the first extent of each item of an `iloc` box begins."""
-    version, sizes = data[at], _number(data, at + 4, 2)
+    version, sizes = _number(data, at, 1), _number(data, at + 4, 2)
     offset, length, base, index = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15, sizes & 15 if version else 0
     wide = 4 if version == 2 else 2
     count = min(_number(data, at + 6, wide), _MOST)
