@@ -66,12 +66,12 @@ def decode(data: bytes, recipe: InputRecipe, limits: DecodeLimits, expected_sha2
 
 
 def _decode(data: bytes, recipe: InputRecipe, limits: DecodeLimits, sha256: str) -> Decoded:
-    refuse_head(data)
+    many_scans = refuse_head(data)
     refuse_other_canvas(data)
     with open_image(data, limits.formats) as image:
         name, pixels = name_of(image), image.width * image.height
         refuse_size(*image.size, limits)
-        if name == "jpeg":
+        if name == "jpeg" and many_scans:
             refuse_scans(data, pixels, limits)
         elif name == "avif":
             refuse_larger_picture(data, image.size)
