@@ -34,3 +34,10 @@ def test_bytes_cut_off_anywhere_do_no_harm() -> None:
     data = iso("AVIF", 64, 64)
     for end in range(len(data)):
         largest_picture(data[:end])
+
+
+def test_more_obus_than_any_animation_has_are_not_walked() -> None:
+    data = iso("AVIF", 64, 64)
+    at = data.index(b"mdat") + 4
+    with pytest.raises(ValueError, match="OBUs"):
+        largest_picture(data[:at] + b"\x12\x00" * 100_001 + data[at:])
