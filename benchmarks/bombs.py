@@ -40,11 +40,12 @@ def main() -> None:
         _measure(next(bomb for bomb in BOMBS if bomb.name == sys.argv[1]), sys.argv[2] == "unlimited")
         return
     print(machine())
-    print("| Bomb | Bytes | Refused in | Without limits |\n|---|---|---|---|")
+    print("| Bomb | Setting | Default | Reason | Bytes | Refused after | Without limits |")
+    print("|---|---|---|---|---|---|---|")
     for bomb in BOMBS:
         data = bomb.make()
-        with_limits, without = _child(bomb, data, "limited"), _child(bomb, data, "unlimited")
-        print(f"| {bomb.name} | {len(data):,} | {with_limits} | {without} |", flush=True)
+        cells = [*bomb.row(), f"{len(data):,}", _child(bomb, data, "limited"), _child(bomb, data, "unlimited")]
+        print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def _child(bomb: Bomb, data: bytes, how: str) -> str:
@@ -53,7 +54,7 @@ def _child(bomb: Bomb, data: bytes, how: str) -> str:
     if run.returncode != 0:
         return f"stopped at {_LIMIT_S} s" if -run.returncode == signal.SIGXCPU else f"ended with {run.returncode}"
     seen = json.loads(run.stdout.splitlines()[-1])
-    return f"{seen['seconds']:.2g} s, {seen['mebibytes']:,} MiB: {seen['end']}"
+    return f"{seen['milliseconds']:,.0f} ms, {seen['mebibytes']:,} MiB: `{seen['end']}`"
 
 
 def _switch_off() -> None:
@@ -78,8 +79,8 @@ def _measure(bomb: Bomb, unlimited: bool) -> None:
         end = "decoded"
     except Rejected as rejected:
         end = rejected.reason.value
-    seconds = time.process_time() - started
-    print(json.dumps({"seconds": seconds, "mebibytes": _peak_mebibytes() - before, "end": end}))
+    milliseconds = 1000 * (time.process_time() - started)
+    print(json.dumps({"milliseconds": milliseconds, "mebibytes": _peak_mebibytes() - before, "end": end}))
 
 
 def _peak_mebibytes() -> int:

@@ -15,6 +15,7 @@ from typing import Any
 from PIL import Image
 
 from worker.errors import Reason
+from worker.images.settings import ImagesSettings
 
 HUGE = 16_000
 """Pixels along each edge of most pixel bombs: 256 million, five times what is allowed."""
@@ -31,6 +32,12 @@ class Bomb:
     """The setting that refuses it, None where the limit is built in."""
     settings: dict[str, Any] = field(default_factory=dict)
     """What a worker that meets it has asked for, over the defaults."""
+
+    def row(self) -> tuple[str, str, str, str]:
+        """What docs/limits.md has to say of it: name, setting, default and reason."""
+        if self.limit is None:
+            return self.name, "built in", "", f"`{self.reason}`"
+        return self.name, f"`images.{self.limit}`", f"{getattr(ImagesSettings(), self.limit):,}", f"`{self.reason}`"
 
 
 def png(width: int, height: int, *chunks: bytes) -> bytes:
@@ -146,6 +153,7 @@ BOMBS = (
     Bomb("a long edge", lambda: jpeg(65_000, 700), Reason.EDGE_TOO_LONG, "max_edge_pixels"),
     Bomb("a sliver", lambda: png(3, 30_000), Reason.ASPECT_TOO_EXTREME, "max_aspect_ratio"),
     Bomb("300 frames", lambda: animation(300, 1000), Reason.TOO_MANY_FRAMES, "max_frames", {"frames": 2}),
+    Bomb("10,000 frames", lambda: animation(10_000, 1000), Reason.TOO_MANY_FRAMES, "max_frames", {"frames": 2}),
     Bomb(
         "the last frame of 256 large ones",
         lambda: animation(256, 4000),

@@ -15,14 +15,20 @@ _CONTAINERS = {b"meta": 4, b"moov": 0, b"trak": 0, b"mdia": 0, b"minf": 0, b"stb
 """Boxes that hold boxes, and the bytes before the first of them."""
 _SEQUENCE_HEADER = 1
 _MOST = 10_000
-"""Boxes, places or OBUs that are looked at; a grid of a large photograph has some hundred."""
+"""Boxes or places that are looked at; a grid of a large photograph has some hundred."""
+_MOST_OBUS = 100_000
+"""A frame has about three."""
 
 
 def largest_picture(data: bytes) -> tuple[int, int] | None:
-    """Width and height of the picture with most pixels in an AVIF, None where none is found."""
+    """Width and height of the picture with most pixels in an AVIF, None where none is found.
+
+    Raises ValueError for one of more OBUs than any animation has.
+    """
     if not brands(data) & {b"avif", b"avis"}:
         return None
-    sizes = [size for place in _places(data) for size in _sequence_sizes(data, place)]
+    seen: set[int] = set()
+    sizes = [size for place in _places(data) for size in _sequence_sizes(data, place, seen)]
     return max(sizes, key=lambda size: size[0] * size[1], default=None)
 
 
@@ -60,7 +66,7 @@ def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
 
 def _extents(data: bytes, at: int, inline: int) -> Iterator[int]:
     """Where the first extent of each item of an `iloc` box begins."""
-    version, sizes = data[at], _number(data, at + 4, 2)
+    version, sizes = _number(data, at, 1), _number(data, at + 4, 2)
     offset, length, base, index = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15, sizes & 15 if version else 0
     wide = 4 if version == 2 else 2
     count = min(_number(data, at + 6, wide), _MOST)
@@ -74,11 +80,12 @@ def _extents(data: bytes, at: int, inline: int) -> Iterator[int]:
         at += base + 2 + extents * (index + offset + length)
 
 
-def _sequence_sizes(data: bytes, at: int) -> Iterator[tuple[int, int]]:
-    """The sizes in the sequence headers of the OBUs from here on, up to what is no OBU with a size."""
-    for _ in range(_MOST):
-        if at + 2 > len(data) or data[at] & 0x82 != 0x02:
-            return
+def _sequence_sizes(data: bytes, at: int, seen: set[int]) -> Iterator[tuple[int, int]]:
+    """The sizes in the sequence headers of the OBUs from here on, up to what was seen or is no OBU with a size."""
+    while at + 2 <= len(data) and data[at] & 0x82 == 0x02 and at not in seen:
+        seen.add(at)
+        if len(seen) > _MOST_OBUS:
+            raise ValueError(f"an AVIF of more than {_MOST_OBUS} OBUs")
         kind, begin = data[at] >> 3 & 15, at + (2 if data[at] & 4 else 1)
         size, begin = _leb128(data, begin)
         if kind == _SEQUENCE_HEADER:

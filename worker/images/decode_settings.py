@@ -6,7 +6,6 @@ from dataclasses import fields
 from importlib.util import find_spec
 from typing import Literal
 
-from PIL import ImageColor
 from pydantic import Field, field_validator
 
 from worker.cpus import available_cpus
@@ -134,6 +133,8 @@ class DecodeSettings(Section):
     @field_validator("background")
     @classmethod
     def _is_an_opaque_colour(cls, colour: str) -> str:
+        from PIL import ImageColor  # the command line answers most questions without Pillow
+
         if len(ImageColor.getrgb(colour)) != 3:
             raise ValueError(f"{colour!r} is transparent itself: leave its alpha out")
         return colour
