@@ -133,7 +133,9 @@ class DecodeSettings(Section):
     @field_validator("background")
     @classmethod
     def _is_an_opaque_colour(cls, colour: str) -> str:
-        from PIL import ImageColor  # the command line answers most questions without Pillow
+        if colour == "white":  # the command line answers most questions without Pillow
+            return colour
+        from PIL import ImageColor
 
         if len(ImageColor.getrgb(colour)) != 3:
             raise ValueError(f"{colour!r} is transparent itself: leave its alpha out")
