@@ -10,7 +10,6 @@ from io import BytesIO
 
 from PIL import Image
 
-from worker.app import open_chain
 from worker.errors import Fatal, Rejected, Stage, Transient
 from worker.images.decoder import Confinement
 from worker.kafka.registry import Registry
@@ -20,6 +19,7 @@ from worker.kafka.topics import ClusterLook, Finding, wanted_topics
 from worker.models.classifier import Classifier
 from worker.models.load import load
 from worker.observe.metrics import Metrics
+from worker.opening import open_chain
 from worker.records import ImageReference
 from worker.settings import Settings
 
