@@ -12,6 +12,7 @@ from PIL import Image
 
 from worker.errors import Fatal, Rejected, Stage, Transient
 from worker.images.decoder import Confinement
+from worker.images.formats import plugin_of, register
 from worker.kafka.registry import Registry
 from worker.kafka.schemas import CLASSIFICATION, by_mark, latest
 from worker.kafka.settings import EventsSettings
@@ -127,8 +128,9 @@ def _photograph(file_format: str) -> bytes:
     stored = (files("worker") / "check.jpg").read_bytes()
     if file_format == "jpeg":
         return stored
+    register((file_format,))
     stream = BytesIO()
-    Image.open(BytesIO(stored)).save(stream, file_format)
+    Image.open(BytesIO(stored)).save(stream, plugin_of(file_format))
     return stream.getvalue()
 
 
