@@ -69,7 +69,7 @@ def _unidentified(data: bytes, allowed: list[str]) -> Rejected:
 def _begins(data: bytes, plugin: str) -> bool:
     """Whether the first bytes are those of the format. No more is asked of a plugin that is not allowed."""
     accept: Any = Image.OPEN[plugin][1]
-    return accept is not None and accept(data[:16]) is True
+    return accept is not None and accept(data[:16].ljust(16, b"\0")) is True
 
 
 def _unsupported(name: str) -> Rejected:
