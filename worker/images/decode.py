@@ -76,7 +76,7 @@ def _decode(data: bytes, recipe: InputRecipe, limits: DecodeLimits, sha256: str)
         elif name == "avif":
             refuse_larger_picture(data, image.size)
         count = count_frames(image, name, data, limits.max_frames)
-        indexes = sampled(image, name, count, limits.frames)
+        indexes = sampled(name, count, limits.frames)
         refuse_frames(pixels, count, indexes[-1], limits)
         pictures = [_picture(image, index, data, recipe, limits) for index in indexes]
     width, height = pictures[0][1]
