@@ -99,7 +99,7 @@ def _picture(
     turned = shown.size != drafted
     refuse_other_size(drafted[::-1] if turned else drafted, shown.size)
     size = declared[::-1] if turned else declared
-    if transform is None or shown.mode != transform.input_mode:
+    if transform is None or shown.mode != "CMYK":  # inks stay what they are until their profile is asked
         shown = opaque(shown, limits.background)
     made = cut(resize(shown, size, recipe, limits), recipe)
     if transform is not None:

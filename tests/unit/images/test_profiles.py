@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -93,3 +94,11 @@ def test_print_colours_are_those_of_their_profile() -> None:
 def test_a_profile_of_screens_is_not_used_on_print_colours() -> None:
     data = saved(photo(8, 8, "CMYK"), "JPEG", icc_profile=swapped())
     np.testing.assert_array_equal(pixels(data, PLAIN, CONVERTING), pixels(data))
+
+
+@pytest.mark.parametrize(("mode", "colour"), [("RGB", (255, 0, 0)), ("L", 7), ("P", 0)])
+def test_a_profile_reveals_nothing_that_is_transparent(mode: str, colour: Any) -> None:
+    for meant_for in (swapped(), dark()):
+        data = saved(Image.new(mode, (8, 8), colour), transparency=0 if mode == "P" else colour, icc_profile=meant_for)
+        limits = replace(CONVERTING, background="lime")
+        assert (pixels(data, PLAIN, limits) == [0, 255, 0]).all()
