@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -285,11 +286,15 @@ def table(found: Soak) -> list[str]:
         f"{len(found.classified)} classifications of {found.good}, {len(found.letters)} dead letters of {found.bad}",
         f"{(found.good + found.bad) / found.took_s:.0f} images/s in {found.took_s:.0f} s",
         *(f"  {name:18} {reason:22} {count:5}" for (name, reason), count in sorted(reasons.items())),
-        f"memory that stays, MiB by thirds of the time: {[round(each / MIB) for each in found.thirds()]},"
-        f" {found.growth:.2f} times; of the worker's own process {[round(each / MIB) for each in found.of_the_worker()]};"
+        f"memory that stays, MiB by thirds of the time: {_mib(found.thirds())}, {found.growth:.2f} times;"
         f" at most {max(each.family for each in found.samples) / MIB:.0f}",
+        f"the worker's own process, MiB at the end of each third: {_mib(found.of_the_worker())}",
         f"decode processes killed from outside: {found.kills}; standing at the end: {found.standing}",
     ]
+
+
+def _mib(sizes: Sequence[float]) -> str:
+    return ", ".join(f"{size / MIB:.0f}" for size in sizes)
 
 
 def main() -> int:
