@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import argparse
 
-from benchmarks import cost, guarded, hosts, img2dataset, large, latency, memory, model_bound, plain, refused
+from benchmarks import (
+    cost,
+    decode_parent,
+    guarded,
+    hosts,
+    img2dataset,
+    large,
+    latency,
+    memory,
+    model_bound,
+    plain,
+    refused,
+)
 from benchmarks.report import Report
 
 BENCHMARKS = {
@@ -18,6 +30,7 @@ BENCHMARKS = {
     "large": large.run,
     "refused": refused.run,
     "hosts": hosts.run,
+    "parent": decode_parent.run,
 }
 
 

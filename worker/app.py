@@ -17,10 +17,9 @@ import structlog
 from worker import __version__
 from worker.chain import Chain
 from worker.errors import Transient
-from worker.images.decoder import Decoder
+from worker.images.decoder import Confinement, Decoder
 from worker.images.fetch import Fetcher
 from worker.images.pool import DecodePool
-from worker.images.sandbox import Confinement
 from worker.images.settings import ImagesSettings
 from worker.images.threads import ThreadDecoder
 from worker.kafka.classification import Classifications, Encoder, encoder
@@ -229,9 +228,9 @@ class Worker:
         self.metrics.model_info.labels(**asdict(identity)).set(1)
         log.info("model.loaded", **asdict(identity), labels=len(room.classifier.labels))
         if room.confinement.shut:
-            log.info("decoders.confined", **self._decoders(room))
+            log.info("decoders.confined", **room.confinement.facts())
         else:
-            log.warning("decoders.not_confined", **self._decoders(room))
+            log.warning("decoders.not_confined", **room.confinement.facts())
         log.info(
             "worker.started",
             version=__version__,
@@ -240,17 +239,6 @@ class Worker:
             port=self.port,
             memory_bound_mib=round(self._memory_bytes / 2**20),
         )
-
-    def _decoders(self, room: OpenChain) -> dict[str, Any]:
-        """What decodes, and what it could reach if an image took it over."""
-        images = self.settings.images
-        memory_mib = images.decode_memory_bytes // 2**20 if images.decoders == "processes" else None
-        return {
-            "decoders": images.decoders,
-            "count": images.processes,
-            **room.confinement.facts(),
-            "memory_mib": memory_mib,
-        }
 
     def _not_alive(self) -> list[str]:
         if self._kafka is None:
@@ -279,7 +267,7 @@ class Worker:
         return {
             "version": __version__,
             "model": asdict(self._open.classifier.identity) if self._open else None,
-            "decoders": self._decoders(self._open) if self._open else None,
+            "decoders": self._open.confinement.facts() if self._open else None,
             "group": self.settings.kafka.group_id,
             "memory_bound_bytes": self._memory_bytes or None,
             "in_flight": snapshot.in_flight if snapshot else 0,

@@ -12,7 +12,7 @@ from PIL import Image
 
 from worker.app import open_chain
 from worker.errors import Fatal, Rejected, Stage, Transient
-from worker.images.sandbox import Confinement
+from worker.images.decoder import Confinement
 from worker.kafka.registry import Registry
 from worker.kafka.schemas import CLASSIFICATION, by_mark, latest
 from worker.kafka.settings import EventsSettings
@@ -100,7 +100,7 @@ async def _image(settings: Settings, classifier: Classifier) -> AsyncIterator[Fi
     """The decoders, and the package's own photograph, in a format that the settings allow, through the real chain."""
     try:
         async with open_chain(settings, Metrics(), classifier) as room:
-            yield _decoders(settings, room.confinement)
+            yield _decoders(room.confinement)
             reference = ImageReference(image=_photograph(settings.images.formats[0]))
             seen = await room.chain.classify(reference, _Progress())
     except (Fatal, Rejected, Transient) as error:
@@ -110,9 +110,9 @@ async def _image(settings: Settings, classifier: Classifier) -> AsyncIterator[Fi
         yield Finding("image", f"classified: {decision.label} {decision.score:.3f}, {decision.action}")
 
 
-def _decoders(settings: Settings, confinement: Confinement) -> Finding:
+def _decoders(confinement: Confinement) -> Finding:
     """No failure where they are not confined: the operator chose so, or has no such kernel."""
-    what = f"{settings.images.processes} {settings.images.decoders}"
+    what = f"{confinement.count} {confinement.decoders}"
     if confinement.shut:
         return Finding("decoders", f"{what} with no network, no files, no programs")
     return Finding("decoders", f"{what}, NOT confined: {confinement.open_because}")

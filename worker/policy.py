@@ -34,7 +34,7 @@ class PolicySettings(Section):
     unscannable: str | None = Field(
         None,
         description="The action for an image that cannot be decoded: it becomes a classification with the label "
-        "`unscannable`. Unset: it becomes a dead letter. It is never the fallback by itself: what nobody could look at "
+        "`unscannable`. Unset: it becomes a dead letter. The fallback is not taken for it: what nobody could look at "
         "is not harmless.",
     )
     topics: dict[str, str] = Field(

@@ -28,6 +28,7 @@ def test_all_is_well_with_broker_topics_model_and_one_image(embedded: Cluster) -
     subjects = [f"topic {name}" for name in (topics.input, topics.results, topics.dead_letters)]
     assert list(found) == ["configuration", "broker", *subjects, "model", "decoders", "image"]
     assert "cat" in found["image"][1]
+    assert found["decoders"][1] == "1 processes with no network, no files, no programs"
 
 
 def test_it_goes_on_after_each_failure_and_says_what_to_do(embedded: Cluster) -> None:

@@ -56,7 +56,7 @@ def test_json_has_one_object_for_each_image_in_order(folder: Path) -> None:
     names = [str(folder / name) for name in ("cat", "cut.jpg", "text.png", "missing")]
     assert [row["source"] for row in rows] == ["-", *names, *sources[3:]]
     assert [row["reason"] for row in rows[2:]] == [
-        "broken_image",
+        "truncated",
         "not_an_image",
         "not_found",
         "forbidden_address",
@@ -78,7 +78,7 @@ def test_lines_have_label_score_and_action_or_the_reason(folder: Path) -> None:
     assert process.returncode == 0
     assert "cat  0." in cat
     assert cat.endswith("  allow")
-    assert "rejected  broken_image: " in cut
+    assert "rejected  truncated: " in cut
     assert "rejected  not_an_image: " in text
 
 

@@ -87,6 +87,8 @@ async def test_a_worker_is_alive_at_once_and_ready_when_the_group_has_assigned(e
         assert (await status(worker))["assignment"] == []
         assert await until_page(worker, "readyz", 200) == "ok\n"
         await until(lambda: len(worker.status()["assignment"]) == 4, "all partitions are assigned")
+        decoders = worker.status()["decoders"]
+        assert (decoders["decoders"], decoders["network"], decoders["files"]) == ("processes", False, False)
         assert await page(worker, "livez") == (200, "ok\n")
         worker.stop()
         assert "stopping" in worker.status()["not_ready"]

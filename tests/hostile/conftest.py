@@ -24,8 +24,9 @@ async def pool() -> AsyncIterator[Callable[..., Awaitable[DecodePool]]]:
     async with AsyncExitStack() as closing:
 
         async def start(metrics: Metrics | None = None, **settings: Any) -> DecodePool:
-            lifted = {"decode_processes": 1, "max_scan_pixels": 10**12}  # the bombs below are to be decoded
-            made = DecodePool(ImagesSettings(**lifted | settings), RECIPE, metrics or Metrics())
+            # What takes long has to get past the limits that are there to refuse it.
+            usual: dict[str, Any] = {"decode_processes": 1, "max_scan_pixels": 10**12}
+            made = DecodePool(ImagesSettings(**usual | settings), RECIPE, metrics or Metrics())
             closing.push_async_callback(made.close)
             await made.start()
             return made

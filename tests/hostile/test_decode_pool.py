@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -17,6 +18,7 @@ from PIL import Image
 
 from tests.hostile.conftest import RECIPE, decoders
 from worker.errors import Fatal, Reason, Rejected
+from worker.images import pool as pool_module
 from worker.images.pool import DecodePool
 from worker.images.settings import ImagesSettings
 from worker.observe.metrics import Metrics
@@ -40,11 +42,11 @@ def busy() -> psutil.Process | None:
     return None
 
 
-async def kill_at_work() -> None:
+async def kill_at_work(by: signal.Signals = signal.SIGKILL) -> None:
     async with asyncio.timeout(20):
         while (process := busy()) is None:
             await asyncio.sleep(0.005)
-    process.kill()
+    process.send_signal(by)
     await until(lambda: process not in decoders())
 
 
@@ -83,19 +85,26 @@ async def test_a_process_killed_from_outside_loses_no_image(
     assert all(isinstance(each, Pixels) for each in await asyncio.gather(*neighbours))
 
 
-async def test_an_image_whose_process_dies_twice_is_to_blame(
-    pool: NewPool, good_image: bytes, scan_bomb: bytes
+@pytest.mark.parametrize(
+    ("by", "said"),
+    [
+        (signal.SIGKILL, "killed by SIGKILL (from outside, or the kernel's memory killer)"),
+        (signal.SIGSEGV, "killed by SIGSEGV"),
+    ],
+)
+async def test_an_image_whose_process_dies_twice_is_to_blame_and_told_what_it_died_of(
+    pool: NewPool, good_image: bytes, scan_bomb: bytes, by: signal.Signals, said: str
 ) -> None:
     metrics = Metrics()
     started = await pool(metrics, decode_timeout_s=60)
     blamed = asyncio.create_task(refusal(started, scan_bomb))
     await asyncio.sleep(0)
     neighbours = [asyncio.create_task(started.decode(EncodedImage(good_image))) for _ in range(3)]
-    await kill_at_work()
-    await kill_at_work()
+    await kill_at_work(by)
+    await kill_at_work(by)
     rejected = await blamed
     assert rejected.reason is Reason.DECODER_CRASHED
-    assert "SIGKILL (from outside, or the kernel's memory killer)" in rejected.detail
+    assert rejected.detail.endswith(said)
     assert all(isinstance(each, Pixels) for each in await asyncio.gather(*neighbours))
     assert metrics.registry.get_sample_value("image_worker_decoder_restarts_total", {"cause": "crash"}) == 2
 
@@ -116,6 +125,40 @@ async def test_a_fork_server_that_is_killed_is_replaced(pool: NewPool, good_imag
     assert server is not None
     server.kill()
     child.kill()
+    assert (await started.decode(EncodedImage(good_image))).format == "jpeg"
+
+
+async def test_processes_end_with_their_fork_server_and_lose_no_image(
+    pool: NewPool, good_image: bytes, slow_image: bytes
+) -> None:
+    started = await pool(decode_processes=2, decode_timeout_s=60)
+    images = [asyncio.create_task(started.decode(EncodedImage(slow_image))) for _ in range(2)]
+    await until(lambda: busy() is not None)
+    orphans = decoders()
+    server = orphans[0].parent()
+    assert server is not None
+    server.kill()
+    assert [each.width for each in await asyncio.gather(*images)] == [5000, 5000]
+    assert not set(orphans) & set(decoders())
+    assert (await started.decode(EncodedImage(good_image))).format == "jpeg"
+
+
+async def test_a_fork_server_that_stands_still_holds_up_no_image(
+    pool: NewPool, good_image: bytes, slow_image: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would have to say how the process died; its neighbour goes on without that."""
+    monkeypatch.setattr(pool_module, "_REPORT_LIMIT_S", 0.1)
+    started = await pool(decode_processes=2, decode_timeout_s=60)
+    slow = asyncio.create_task(started.decode(EncodedImage(slow_image)))
+    await until(lambda: busy() is not None)
+    process = busy()
+    assert process is not None
+    server = process.parent()
+    assert server is not None
+    server.suspend()
+    process.kill()
+    assert (await slow).width == 5000
+    server.resume()
     assert (await started.decode(EncodedImage(good_image))).format == "jpeg"
 
 

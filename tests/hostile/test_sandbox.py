@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.hostile.conftest import decoders
@@ -29,6 +30,7 @@ NewPool = Callable[..., Awaitable[DecodePool]]
 PTRACE_ATTACH, PTRACE_TRACEME = 16, 0
 CLONE_NEWUSER = 0x10000000
 MEMORY_BYTES = 1 << 30
+"""Beside what this process has already: it is not as light as a fork server."""
 
 pytestmark = pytest.mark.skipif(seccomp.why_not() != "", reason=seccomp.why_not())
 
@@ -36,12 +38,12 @@ pytestmark = pytest.mark.skipif(seccomp.why_not() != "", reason=seccomp.why_not(
 def confined(attempt: Callable[[], object], keep: tuple[int, ...] = ()) -> str:
     """What becomes of an attempt in a confined process: the error's name, `signal N`, or `done`."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    parent = os.getpid()
+    parent, memory_bytes = os.getpid(), psutil.Process().memory_info().vms + MEMORY_BYTES
     child = os.fork()
     if child == 0:
         try:
-            found = confine(MEMORY_BYTES, (theirs.fileno(), *keep), parent)
-            theirs.send(_attempt(attempt).encode() if found.shut else found.open_because.encode())
+            open_because = confine(memory_bytes, (theirs.fileno(), *keep), parent)
+            theirs.send((open_because + _attempt(attempt)).encode())
         except BaseException:
             traceback.print_exc()
         finally:
@@ -149,7 +151,14 @@ def test_it_can_compute_take_memory_and_start_a_thread() -> None:
 
 
 def test_memory_beyond_the_limit_is_refused() -> None:
-    assert confined(lambda: mmap.mmap(-1, MEMORY_BYTES)) == "ENOMEM"
+    assert confined(lambda: mmap.mmap(-1, 2 * MEMORY_BYTES)) == "ENOMEM"
+
+
+def test_without_a_filter_it_says_why_and_the_limits_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seccomp, "why_not", lambda: "no filter here: ")
+    assert confined(lambda: os.open("/etc/passwd", os.O_RDONLY)) == "no filter here: EMFILE"
+    assert confined(socket.socket) == "no filter here: EMFILE"
+    assert confined(lambda: mmap.mmap(-1, 2 * MEMORY_BYTES)) == "no filter here: ENOMEM"
 
 
 def test_an_abort_is_seen_as_one() -> None:

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 from prometheus_client.metrics import MetricWrapperBase
 
+from tests.bombs import BOMBS
 from tests.commands import parse
 from worker.errors import Reason, Rejected
+from worker.images.settings import ImagesSettings
 from worker.kafka.deadletter import DeadLetters
 from worker.kafka.schemas import CLASSIFICATION, IMAGE_REFERENCE, latest
 from worker.observe.metrics import Metrics
@@ -105,6 +107,18 @@ def test_the_events_page_has_every_header_of_a_dead_letter() -> None:
     made = (letters.make(record, Rejected(Reason.BROKEN_IMAGE, "cut")), letters.without_value(record))
     names = {name for letter in made for name, _ in letter.record.headers}
     assert {row[0].strip("`") for row in table("events.md", "## Dead letters")} == names
+
+
+def test_the_limits_page_has_every_bomb_with_the_setting_the_default_and_the_reason_that_are_so() -> None:
+    rows = table("limits.md", "## Before anything is decoded")
+    assert [row[:4] for row in rows] == [bomb.row() for bomb in BOMBS]
+    assert all(row[4:] for row in rows)
+
+
+def test_the_limits_page_has_defaults_and_reasons_that_are_so() -> None:
+    for _, setting, default, reason in table("limits.md", "## While it is decoded"):
+        value = getattr(ImagesSettings(), setting.strip("`").removeprefix("images."))
+        assert (f"{value:,}", reason.strip("`") in set(Reason)) == (default, True)
 
 
 def test_alerts_ask_for_metrics_that_are_there() -> None:

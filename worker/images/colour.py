@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from PIL import Image
+from PIL import Image, ImageMath
 
 _SIXTEEN_TO_EIGHT = 1 / 256
 _THIRTY_TWO_TO_EIGHT = 1 / (1 << 24)
@@ -34,13 +34,13 @@ def opaque(image: Image.Image, background: str) -> Image.Image:
 
 def _from_integers(image: Image.Image) -> Image.Image:
     """Grey of 16 bits, or of 32 where a pixel says so, to L or LA."""
-    alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
     wide = image if image.mode == "I" else image.convert("I")
     above = _highest(wide) > _LARGEST_OF_SIXTEEN
     scale = _THIRTY_TWO_TO_EIGHT if above else _SIXTEEN_TO_EIGHT
     grey = wide.point(lambda value: value * scale).convert("L")
-    if alpha is not None:
-        grey.putalpha(alpha)
+    clear = image.info.get("transparency")
+    if isinstance(clear, int):
+        grey.putalpha(ImageMath.lambda_eval(lambda of: of["convert"]((of["wide"] != clear) * 255, "L"), wide=wide))
     return grey
 
 

@@ -23,8 +23,8 @@ def brands(data: bytes) -> set[bytes]:
     return {data[8:12], *(data[at : at + 4] for at in range(16, end, 4))}
 
 
-def jpeg_segments(data: bytes) -> Iterator[int]:
-    """The markers of a JPEG's segments up to its first EOI.
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """The markers of a JPEG's segments up to its first EOI, and where the segment after each begins (its length).
 
     A picture inside a segment (a thumbnail in EXIF) and one after the EOI (MPO) are not walked into.
     """
@@ -33,7 +33,7 @@ def jpeg_segments(data: bytes) -> Iterator[int]:
         marker, at = data[found.start() + 1], found.end()
         if marker == EOI:
             return
-        yield marker
+        yield marker, at
         if marker != SOI:
             at += max(int.from_bytes(data[at : at + 2]), 2)
 

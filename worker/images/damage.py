@@ -11,8 +11,8 @@ _OUT_OF_MEMORY = ("out of memory", "cannot allocate", "memory allocation", "insu
 _OTHER_SIZE = ("size signaled", "invalid image size")
 """libheif's words where the pixels are not of the size in the file's head."""
 _ENDS = ("truncated", "unexpected end")
-_WHOLE_SAYS_SO = (b"\x89PNG", b"GIF8")
-"""Formats that have a mark at their end, so that one with too few rows in it is no file that was cut off."""
+_MARKED = (b"\x89PNG", b"GIF8")
+"""Formats that have a mark at their end: one that has it was not cut off, whatever its decoder misses."""
 
 
 def verdict(error: Exception, data: bytes) -> Rejected:
@@ -26,9 +26,9 @@ def verdict(error: Exception, data: bytes) -> Rejected:
         return Rejected(Reason.DECODE_OUT_OF_MEMORY, "decoding needs more memory than allowed")
     if ends_early(data):
         return _truncated(text)
-    if _says(text, _OTHER_SIZE) or (_says(text, _ENDS) and data.startswith(_WHOLE_SAYS_SO)):
-        return Rejected(Reason.SIZE_MISMATCH, text)
-    return _truncated(text) if _says(text, _ENDS) else Rejected(Reason.BROKEN_IMAGE, text)
+    if _says(text, _ENDS) and not data.startswith(_MARKED):
+        return _truncated(text)
+    return Rejected(Reason.SIZE_MISMATCH if _says(text, _OTHER_SIZE) else Reason.BROKEN_IMAGE, text)
 
 
 def load(image: ImageFile.ImageFile, data: bytes, rows_missing: float) -> None:

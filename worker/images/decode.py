@@ -16,8 +16,8 @@ from worker.errors import Reason, Rejected
 from worker.images.colour import opaque
 from worker.images.damage import load, verdict
 from worker.images.formats import name_of, open_image, register
-from worker.images.frames import count_frames, sampled
-from worker.images.heads import refuse_head, refuse_other_canvas, refuse_scans
+from worker.images.frames import count_frames, sampled, show
+from worker.images.heads import refuse_head, refuse_larger_picture, refuse_other_canvas, refuse_scans
 from worker.images.limits import DecodeLimits, refuse_frames, refuse_other_size, refuse_size
 from worker.images.orientation import upright
 from worker.images.profiles import in_srgb, to_srgb
@@ -66,15 +66,17 @@ def decode(data: bytes, recipe: InputRecipe, limits: DecodeLimits, expected_sha2
 
 
 def _decode(data: bytes, recipe: InputRecipe, limits: DecodeLimits, sha256: str) -> Decoded:
-    refuse_head(data)
+    many_scans = refuse_head(data)
     refuse_other_canvas(data)
     with open_image(data, limits.formats) as image:
         name, pixels = name_of(image), image.width * image.height
         refuse_size(*image.size, limits)
-        if name == "jpeg":
+        if name == "jpeg" and many_scans:
             refuse_scans(data, pixels, limits)
+        elif name == "avif":
+            refuse_larger_picture(data, image.size)
         count = count_frames(image, name, data, limits.max_frames)
-        indexes = sampled(name, count, limits.frames)
+        indexes = sampled(image, name, count, limits.frames)
         refuse_frames(pixels, count, indexes[-1], limits)
         pictures = [_picture(image, index, data, recipe, limits) for index in indexes]
     width, height = pictures[0][1]
@@ -87,7 +89,7 @@ def _picture(
     """One frame as the model takes it, and the size of what the file has, upright."""
     declared = image.size
     if index:
-        image.seek(index)
+        show(image, index)
         refuse_other_size(declared, image.size)
     draft(image, recipe, limits.draft)
     drafted = image.size

@@ -133,6 +133,11 @@ class DecodeSettings(Section):
             raise ValueError("heic needs a decoder that is not installed: pip install 'image-worker[heic]'")
         return formats
 
+    @field_validator("draft", mode="before")
+    @classmethod
+    def _from_an_environment(cls, ratio: object) -> object:
+        return int(ratio) if isinstance(ratio, str) and ratio.isdigit() else ratio
+
     @field_validator("background")
     @classmethod
     def _is_an_opaque_colour(cls, colour: str) -> str:

@@ -2,12 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from worker.errors import ConfigurationError
-from worker.images.sandbox import Confinement
 from worker.recipe import InputRecipe
 from worker.records import EncodedImage, Pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Confinement:
+    """What hostile bytes that took a decoder over could reach from there."""
+
+    decoders: str
+    """processes or threads."""
+    count: int
+    memory_bytes: int | None
+    """Limit of each; None where there is none."""
+    open_because: str
+    """Why network, files and programs are not shut off; empty where they are."""
+
+    @property
+    def shut(self) -> bool:
+        """Whether network, files, other programs and other processes are out of reach."""
+        return not self.open_because
+
+    def facts(self) -> dict[str, Any]:
+        """For logs and /status."""
+        reachable = dict.fromkeys(("network", "files", "programs"), not self.shut)
+        memory_mib = None if self.memory_bytes is None else self.memory_bytes // 2**20
+        because = self.open_because or None
+        return {
+            "decoders": self.decoders,
+            "count": self.count,
+            **reachable,
+            "open_because": because,
+            "memory_mib": memory_mib,
+        }
 
 
 class Decoder(Protocol):

@@ -107,8 +107,8 @@ def _run(orders: Orders, connection: int, memory: int, server: int) -> NoReturn:
             socket.socket(fileno=connection) as parent,
             mmap.mmap(memory, orders.layout.total_bytes) as shared,
         ):
-            confinement = confine(orders.memory_bytes, keep=(connection,), parent=server)
-            parent.send(wire.Hello(os.getpid(), confinement.open_because).pack())
+            open_because = confine(orders.memory_bytes, keep=(connection,), parent=server)
+            parent.send(wire.Hello(os.getpid(), open_because).pack())
             _work(orders, parent, shared)
         status = 0
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import socket
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -36,6 +37,8 @@ def system_resolver() -> AbstractResolver:
     """Looks names up as /etc/resolv.conf and /etc/hosts say, without threads that a slow name could use up."""
     return AsyncResolver(timeout=_LOOKUP_S, tries=_LOOKUPS)
 
+
+_READ_IN_OTHER_WAYS = re.compile(r"[\\\x00-\x1f\x7f]")
 
 _refusals: ContextVar[list[str]] = ContextVar("refusals")
 """Rules that refused an address of the hop under way. aiohttp tries a name's next address and merges the errors."""
@@ -184,7 +187,7 @@ def parse(address: str) -> URL:
 
     Raises Rejected(INVALID_ADDRESS) also for what other parsers read in other ways: backslashes and control characters.
     """
-    if "\\" in address or any(character < "\x20" or character == "\x7f" for character in address):
+    if _READ_IN_OTHER_WAYS.search(address):
         raise Rejected(Reason.INVALID_ADDRESS, "the address holds backslashes or control characters")
     try:
         return URL(address)

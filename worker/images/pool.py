@@ -11,11 +11,10 @@ import structlog
 
 from worker.errors import Fatal, Reason, Rejected
 from worker.images import wire
-from worker.images.decoder import check_recipe
+from worker.images.decoder import Confinement, check_recipe
 from worker.images.forks import ForkServer
 from worker.images.forkserver import Orders
 from worker.images.process import DecodeProcess, Work
-from worker.images.sandbox import Confinement
 from worker.images.settings import ImagesSettings
 from worker.observe.metrics import Metrics
 from worker.recipe import InputRecipe
@@ -53,7 +52,7 @@ class DecodePool:
         self._processes: list[DecodeProcess] = []
         self._queue: deque[Work] = deque()
         self._failed_starts = 0
-        self._confinement: Confinement | None = None
+        self._open_because = "it is not started"
         self._fatal: Fatal | None = None
         self._standing = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
@@ -63,9 +62,8 @@ class DecodePool:
         return _FORK_SERVER_BYTES + self._count * (self._layout.total_bytes + self._memory_bytes)
 
     def confinement(self) -> Confinement:
-        """What holds for the processes. Once they stand; all are alike."""
-        assert self._confinement is not None, "the pool is not started"
-        return self._confinement
+        """What holds for the processes: all are alike."""
+        return Confinement("processes", self._count, self._memory_bytes, self._open_because)
 
     async def start(self) -> None:
         """Start the processes and wait until they stand. Raises Fatal where they do not."""
@@ -149,7 +147,7 @@ class DecodePool:
             self._lose(process)
             return
         self._failed_starts = 0
-        self._confinement = process.confinement
+        self._open_because = process.open_because or ""
         if all(each.ready for each in self._processes):
             self._standing.set()
         self._dispatch()

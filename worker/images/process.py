@@ -15,7 +15,6 @@ import numpy as np
 
 from worker.errors import Rejected
 from worker.images import wire
-from worker.images.sandbox import Confinement
 from worker.records import EncodedImage, Pixels
 
 if TYPE_CHECKING:
@@ -41,8 +40,8 @@ class DecodeProcess:
 
     def __init__(self, server: ForkServer, layout: wire.Layout, born: float) -> None:
         self.born = born
-        self.confinement: Confinement | None = None
-        """Set once it stands."""
+        self.open_because: str | None = None
+        """Once it stands, what `sandbox.confine` returned there."""
         self.overdue = False
         self.lost_at: float | None = None
         """When its socket ended. It is buried when the fork server also has said how it died."""
@@ -69,7 +68,7 @@ class DecodeProcess:
     @property
     def ready(self) -> bool:
         """Whether it ever stood."""
-        return self.confinement is not None
+        return self.open_because is not None
 
     @property
     def free_slots(self) -> int:
@@ -80,7 +79,7 @@ class DecodeProcess:
         """Take its first message: it stands. Raises OSError, ValueError or struct.error where it does not."""
         hello = wire.Hello.unpack(message)
         self._pidfd = os.pidfd_open(hello.pid)
-        self.confinement = Confinement(hello.open_because)
+        self.open_because = hello.open_because
 
     def give(self, work: Work, now: float) -> None:
         """Put an image in a free slot and say so. Raises OSError where the process is gone."""

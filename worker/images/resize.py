@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from worker.images.limits import DecodeLimits, refuse_pixels
 from worker.recipe import InputRecipe
@@ -11,9 +12,12 @@ Size = tuple[int, int]
 
 
 def draft(image: Image.Image, recipe: InputRecipe, ratio: int) -> None:
-    """Let libjpeg scale down by 2, 4 or 8 where at least `ratio` times the wanted size is left. 0: not at all."""
+    """Let libjpeg scale down by 2, 4 or 8 where at least `ratio` times the wanted size is left. 0: not at all.
+
+    Not for other formats: what HEIC's plugin calls a draft is a thumbnail, which may show something else.
+    """
     edge = recipe.shortest_edge or max(recipe.resize_height or 0, recipe.resize_width or 0)
-    if edge and ratio:
+    if edge and ratio and isinstance(image, JpegImageFile):
         image.draft(image.mode, (ratio * edge, ratio * edge))
 
 

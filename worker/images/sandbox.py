@@ -2,7 +2,7 @@
 
 Layers, each of which would have to fail: no environment and no open file to find anything in (`forkserver.py`), limits
 on memory and descriptors, and a filter of system calls (`seccomp.py`). The filter needs a kernel and a machine that
-have it; without it the limits stand alone, and `Confinement` says so.
+have it; without it the limits stand alone, and `confine` says so.
 """
 
 from __future__ import annotations
@@ -10,36 +10,17 @@ from __future__ import annotations
 import os
 import resource
 import signal
-from dataclasses import dataclass
-from typing import Any
 
 from worker.images import seccomp
 
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 1, 4, 38
 
 
-@dataclass(frozen=True, slots=True)
-class Confinement:
-    """Whether hostile bytes that took over a decoder could reach anything from there."""
+def confine(memory_bytes: int, keep: tuple[int, ...], parent: int) -> str:
+    """Give up all but memory, time, and the descriptors to `keep`. `parent` is the process that forked this one.
 
-    open_because: str = ""
-    """Why network, files and programs are not shut off; empty where they are."""
-
-    @property
-    def shut(self) -> bool:
-        """Whether network, files, other programs and other processes are out of reach."""
-        return not self.open_because
-
-    def facts(self) -> dict[str, Any]:
-        """For logs and /status: what could be reached, and why."""
-        reachable = dict.fromkeys(("network", "files", "programs"), not self.shut)
-        return {**reachable, "open_because": self.open_because or None}
-
-
-def confine(memory_bytes: int, keep: tuple[int, ...], parent: int) -> Confinement:
-    """Give up all but memory, time, and the descriptors to `keep`.
-
-    `parent` is the id of the process that forked this one. Raises OSError where even the limits fail.
+    Returns why network, files and programs are not shut off, the empty string where they are. Raises OSError where even
+    the limits fail.
 
     No RLIMIT_NPROC: it counts the threads of all processes of the user, whatever container they are in, and would stop
     codecs that start one.
@@ -58,15 +39,15 @@ def confine(memory_bytes: int, keep: tuple[int, ...], parent: int) -> Confinemen
     return _filter()
 
 
-def _filter() -> Confinement:
+def _filter() -> str:
     if reason := seccomp.why_not():
-        return Confinement(reason)
+        return reason
     try:
         seccomp.prctl(_PR_SET_NO_NEW_PRIVS, 1)
         seccomp.install()
     except OSError as error:
-        return Confinement(f"the kernel takes no seccomp filter: {error}")
-    return Confinement()
+        return f"the kernel takes no seccomp filter: {error}"
+    return ""
 
 
 def _limit(kind: int, value: int) -> None:

@@ -14,8 +14,7 @@ import numpy as np
 
 from worker.errors import Fatal, Reason, Rejected
 from worker.images.decode import Decoded, decode, prepare
-from worker.images.decoder import check_recipe
-from worker.images.sandbox import Confinement
+from worker.images.decoder import Confinement, check_recipe
 from worker.images.settings import ImagesSettings
 from worker.recipe import InputRecipe
 from worker.records import EncodedImage, Pixels
@@ -31,19 +30,20 @@ class ThreadDecoder:
         self._limits = settings.limits
         self._max_bytes = settings.max_bytes
         self._limit_s = settings.decode_timeout_s
-        self._memory_bytes = settings.processes * settings.decode_memory_bytes
-        self._executor = ThreadPoolExecutor(settings.processes, "decode")
-        self._idle = asyncio.Semaphore(settings.processes)
+        self._count = settings.processes
+        self._memory_bytes = settings.decode_memory_bytes
+        self._executor = ThreadPoolExecutor(self._count, "decode")
+        self._idle = asyncio.Semaphore(self._count)
         self._tasks: set[asyncio.Task[Pixels]] = set()
         self._closed = False
 
     def memory_bytes(self) -> int:
         """What the decodings can take, if each keeps to `images.decode_memory_bytes`. Nothing makes them."""
-        return self._memory_bytes
+        return self._count * self._memory_bytes
 
     def confinement(self) -> Confinement:
         """Nothing holds."""
-        return Confinement("images.decoders is threads")
+        return Confinement("threads", self._count, None, "images.decoders is threads")
 
     async def start(self) -> None:
         """Set Pillow up, for the whole process."""

@@ -61,7 +61,7 @@ class Hello:
 
     pid: int
     open_because: str
-    """As in `sandbox.Confinement`."""
+    """What `sandbox.confine` returned."""
 
     def pack(self) -> bytes:
         return _HELLO.pack(self.pid) + self.open_because[:_DETAIL_CHARACTERS].encode()

@@ -6,12 +6,15 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
 from aiohttp import web
+from PIL import Image
 
+from tests.pictures import EVERYTHING, LIMITS
+from worker.images.decode import prepare
 from worker.images.fetch import Fetcher
 from worker.images.settings import ImagesSettings
 from worker.observe.metrics import Metrics
@@ -102,3 +105,10 @@ def fetcher(closing: AsyncExitStack) -> Callable[..., Awaitable[Fetcher]]:
         return made
 
     return start
+
+
+@pytest.fixture
+def prepared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow as a decode process has it, for every format that can be allowed."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    prepare(replace(LIMITS, formats=EVERYTHING))

@@ -6,54 +6,18 @@ import hashlib
 import random
 from collections.abc import Callable
 from dataclasses import replace
-from io import BytesIO
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from tests.pictures import CROPPED, LIMITS, PLAIN, photo, pixels, refusal, saved
 from worker.errors import Reason, Rejected
-from worker.images.decode import Decoded, decode, prepare
-from worker.images.limits import DecodeLimits
-from worker.images.settings import ImagesSettings
+from worker.images.decode import Decoded, decode
 from worker.recipe import InputRecipe
 
-LIMITS = ImagesSettings(max_pixels=1_000_000, draft=0, skip_cropped=False, colour_profiles=False).limits
-PLAIN = InputRecipe(8, 8, 8, 8, None, 0, False, (1, 1, 1), (0, 0, 0))
-CROPPED = InputRecipe(224, 224, None, None, 256, 3, True, (1, 1, 1), (0, 0, 0))
-
-
-@pytest.fixture(autouse=True)
-def _prepared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
-    prepare(LIMITS)
-
-
-def photo(width: int, height: int, mode: str = "RGB") -> Image.Image:
-    """Noise over a slope: every resampling mistake shows."""
-    noise = np.random.default_rng(7).integers(0, 64, (height, width, 3))
-    slope = np.linspace(0, 191, width)[None, :, None] + np.zeros((height, 1, 1))
-    return Image.fromarray((noise + slope).astype(np.uint8), "RGB").convert(mode)
-
-
-def saved(image: Image.Image, format: str = "PNG", **options: Any) -> bytes:
-    buffer = BytesIO()
-    image.save(buffer, format, **options)
-    return buffer.getvalue()
-
-
-def pixels(data: bytes, recipe: InputRecipe = PLAIN, limits: DecodeLimits = LIMITS) -> npt.NDArray[np.uint8]:
-    decoded = decode(data, recipe, limits)
-    return np.frombuffer(decoded.pixels, np.uint8).reshape(recipe.height, recipe.width, 3)
-
-
-def refusal(data: bytes, limits: DecodeLimits = LIMITS, expected: str | None = None) -> Rejected:
-    with pytest.raises(Rejected) as caught:
-        decode(data, PLAIN, limits, expected)
-    assert caught.value.sha256 == hashlib.sha256(data).hexdigest()
-    return caught.value
+pytestmark = pytest.mark.usefixtures("prepared")
 
 
 @pytest.mark.parametrize("size", [(500, 375), (375, 500), (256, 256), (301, 757), (100, 90), (33, 700), (2, 3)])
@@ -97,57 +61,6 @@ def test_what_the_file_was_is_told() -> None:
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "GIF", "AVIF"])
 def test_every_format_allowed_by_default_is_decoded(format: str) -> None:
     assert decode(saved(photo(40, 30), format), PLAIN, LIMITS).format == format.lower()
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_every_orientation_comes_upright(orientation: int) -> None:
-    upright = photo(32, 16)
-    turned = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[orientation]
-    stored = upright if turned is None else upright.transpose(Image.Transpose(turned))
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    data = saved(stored, exif=exif)
-    found = decode(data, PLAIN, LIMITS)
-    assert (found.width, found.height) == (32, 16)
-    np.testing.assert_array_equal(pixels(data), pixels(saved(upright)))
-
-
-def test_broken_exif_is_no_reason() -> None:
-    data = saved(photo(16, 16), "JPEG", exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff" + b"\x01\x12\x00\x03" * 9)
-    assert decode(data, PLAIN, LIMITS).format == "jpeg"
-
-
-def test_sixteen_bits_become_the_upper_eight() -> None:
-    ramp = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1024 + 513
-    found = pixels(saved(Image.fromarray(ramp)))
-    np.testing.assert_array_equal(found[..., 0], (ramp >> 8).astype(np.uint8))
-
-
-@pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_colours_under_alpha_are_not_revealed(mode: str) -> None:
-    hidden = photo(8, 8).convert(mode)
-    hidden.putalpha(0)
-    assert (pixels(saved(hidden)) == 255).all()
-
-
-def test_a_transparent_colour_of_a_palette_is_white() -> None:
-    image = Image.new("P", (8, 8), 1)
-    image.putpalette([9, 9, 9, 200, 0, 0])
-    assert (pixels(saved(image, transparency=1)) == 255).all()
-
-
-@pytest.mark.parametrize(
-    ("mode", "format"), [("L", "PNG"), ("1", "PNG"), ("P", "PNG"), ("CMYK", "JPEG"), ("L", "JPEG")]
-)
-def test_other_colours_become_rgb(mode: str, format: str) -> None:
-    image = photo(8, 8).convert(mode)
-    expected = np.asarray(Image.open(BytesIO(saved(image, format))).convert("RGB"))
-    np.testing.assert_array_equal(pixels(saved(image, format)), expected)
-
-
-def test_an_animation_is_its_first_frame() -> None:
-    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "lime", "blue")]
-    assert (pixels(saved(frames[0], "GIF", save_all=True, append_images=frames[1:])) == [255, 0, 0]).all()
 
 
 @pytest.mark.parametrize("size", [(500, 375), (375, 500), (257, 256), (900, 300)])
