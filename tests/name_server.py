@@ -38,6 +38,8 @@ class NameServer(asyncio.DatagramProtocol):
     port: int = 0
     asked: list[tuple[str, int]] = field(default_factory=list)
     """Name and type of every question, in order."""
+    silent: bool = False
+    """Whether it answers nobody."""
     otherwise: Script | None = None
     """What is said of every name that has no script of its own; None: there is no such name."""
     _scripts: dict[str, Script] = field(default_factory=dict)
@@ -57,7 +59,7 @@ class NameServer(asyncio.DatagramProtocol):
 
     def resolver(self) -> AsyncResolver:
         """A resolver of aiohttp's that asks this server. To be made on a running loop."""
-        return AsyncResolver(nameservers=[f"127.0.0.1:{self.port}"], timeout=2.0, tries=2)
+        return AsyncResolver(nameservers=[f"127.0.0.1:{self.port}"], timeout=0.5, tries=2)
 
     def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
         self._transport = transport
@@ -65,6 +67,8 @@ class NameServer(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         assert self._transport is not None
+        if self.silent:
+            return
         self._transport.sendto(self._answer(data), addr)
 
     def _answer(self, question: bytes) -> bytes:

@@ -138,13 +138,8 @@ def bad_input(there: Place) -> dict[str, tuple[bytes, Reason]]:
         "too large, undeclared": (asks(there.url("endless.jpg")), Reason.TOO_LARGE),
         "not an image": (asks(there.url("page.html")), Reason.NOT_AN_IMAGE),
         "format that is not allowed": (asks(there.url("image.bmp")), Reason.UNSUPPORTED_FORMAT),
-<<<<<<< HEAD
-        "broken image": (asks(data_uri(jpeg(0, (300, 300))[:-400])), Reason.TRUNCATED),
-        "broken image as value": (image[:40], Reason.TRUNCATED),
-=======
         "truncated image": (asks(data_uri(jpeg(0, (300, 300))[:-400])), Reason.TRUNCATED),
         "truncated image as value": (image[:40], Reason.TRUNCATED),
->>>>>>> decode
         "too many pixels": (asks(data_uri(jpeg(0, (1100, 1000)))), Reason.TOO_MANY_PIXELS),
         "wrong digest": (asks(data_uri(image), sha256="0" * 64), Reason.DIGEST_MISMATCH),
     }

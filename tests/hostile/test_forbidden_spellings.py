@@ -210,13 +210,7 @@ ONWARD = [
 ]
 
 
-def _known(target: str) -> Any:
-    """yarl joins these to an address whose parts raise ValueError when they are looked at: `http._target`."""
-    raises = "[::1.]" in target or "[::ffff:127.1]" in target
-    return pytest.param(target, marks=pytest.mark.xfail(raises=ValueError)) if raises else target
-
-
-@pytest.mark.parametrize("target", list(map(_known, ONWARD)), ids=ascii)
+@pytest.mark.parametrize("target", ONWARD, ids=ascii)
 async def test_a_redirect_to_any_of_them_is_not_followed(
     fetcher: NewFetcher, connects: Connects, redirecting: Callable[[str], str], target: str
 ) -> None:

@@ -17,7 +17,14 @@ PACKAGE = Path(worker.__file__).parent
 WINGS = ("worker.kafka", "worker.images", "worker.models")
 IMPURE = {"confluent_kafka", "torch", "asyncio", "time", "datetime", "socket", "threading", "aiohttp", "random", "os"}
 PURE = {"worker.kafka.ledger", "worker.images.guard", "worker.models.batch", "worker.policy"}
-KNOW_SEVERAL_WINGS = ("worker.app", "worker.chain", "worker.pipeline", "worker.settings", "worker.check", "worker.local")
+KNOW_SEVERAL_WINGS = (
+    "worker.app",
+    "worker.chain",
+    "worker.pipeline",
+    "worker.settings",
+    "worker.check",
+    "worker.local",
+)
 FOLDERS_THAT_DO = ("worker.cli.", "worker.demo.")
 
 

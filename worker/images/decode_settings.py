@@ -6,13 +6,14 @@ from dataclasses import fields
 from importlib.util import find_spec
 from typing import Literal
 
-from PIL import ImageColor
 from pydantic import Field, field_validator
 
 from worker.cpus import available_cpus
 from worker.images.fetch_settings import MEBIBYTE
 from worker.images.limits import DecodeLimits
 from worker.knobs import Section
+
+_WHITE = "white"
 
 Format = Literal["jpeg", "png", "webp", "gif", "avif", "bmp", "tiff", "heic"]
 
@@ -141,6 +142,10 @@ class DecodeSettings(Section):
     @field_validator("background")
     @classmethod
     def _is_an_opaque_colour(cls, colour: str) -> str:
+        if colour == _WHITE:
+            return colour
+        from PIL import ImageColor  # what only asks for the settings does without Pillow
+
         if len(ImageColor.getrgb(colour)) != 3:
             raise ValueError(f"{colour!r} is transparent itself: leave its alpha out")
         return colour

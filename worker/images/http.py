@@ -179,17 +179,20 @@ def _target(address: URL, response: aiohttp.ClientResponse) -> URL:
     location = response.headers.get("Location")
     if not location:
         raise Rejected(Reason.INVALID_RESPONSE, f"status {response.status} without a Location")
-    return address.join(parse(location))
+    return parse(location, base=address)
 
 
-def parse(address: str) -> URL:
-    """Parse an address, once and for all: what is checked and connected to is what this gives.
+def parse(address: str, *, base: URL | None = None) -> URL:
+    """Parse an address, once and for all: what is checked and connected to is what this gives. `base`: it is a
+    redirect's, and may be relative.
 
     Raises Rejected(INVALID_ADDRESS) also for what other parsers read in other ways: backslashes and control characters.
     """
     if _READ_IN_OTHER_WAYS.search(address):
         raise Rejected(Reason.INVALID_ADDRESS, "the address holds backslashes or control characters")
     try:
-        return URL(address)
+        url = URL(address) if base is None else base.join(URL(address))
+        origin(url)  # yarl looks at some parts only when they are asked for
     except (ValueError, UnicodeError):
         raise Rejected(Reason.INVALID_ADDRESS, "the address cannot be parsed") from None
+    return url

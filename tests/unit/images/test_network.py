@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from tests.name_server import name_server
 from worker.errors import Rejected, Transient
 from worker.images import network as room
 from worker.images.fetch import Fetcher
+from worker.images.settings import ImagesSettings
 from worker.observe.metrics import Metrics
 from worker.records import ImageReference
 
@@ -110,6 +112,24 @@ async def test_an_outage_leaves_no_host_in_bad_repute(place: Place, fetcher: New
     await place.start(*HOSTS)
     await asyncio.wait_for(agent._network.over.wait(), 10)
     assert await ask(agent, place, *HOSTS) == [None] * 5
+
+
+async def test_when_no_name_can_be_looked_up_any_more_nobody_is_to_blame(place: Place, closing: Any) -> None:
+    names = await closing.enter_async_context(name_server())
+    for number, host in enumerate(HOSTS):
+        names.say(f"host-{number}.example", a=[host])
+    settings = ImagesSettings(ports=(place.port,), allow_networks=("127.0.0.0/8",), retries=0)
+    agent = Fetcher(settings, Metrics(), resolver=names.resolver)
+    await agent.start()
+    closing.push_async_callback(agent.close)
+    good = [f"host-{number}.example" for number in range(5)]
+    assert await ask(agent, place, *good, "nobody.example", HOSTS[0]) == [None] * 5 + [Rejected, None]
+    names.silent = True
+    # What was looked up a moment ago still works, so it is the new names that fail, and known ones that tell why.
+    assert await ask(agent, place, *good, "new.example") == [None] * 5 + [Transient]
+    names.silent = False
+    await asyncio.wait_for(agent._network.over.wait(), 30)
+    assert await ask(agent, place, *good, "new.example") == [None] * 5 + [Rejected]
 
 
 async def test_thousands_of_dead_hosts_cost_few_questions(
