@@ -10,9 +10,9 @@ from io import BytesIO
 
 from PIL import Image
 
-from worker.app import open_chain
 from worker.errors import Fatal, Rejected, Stage, Transient
 from worker.images.decoder import Confinement
+from worker.images.formats import plugin_of, register
 from worker.kafka.registry import Registry
 from worker.kafka.schemas import CLASSIFICATION, by_mark, latest
 from worker.kafka.settings import EventsSettings
@@ -20,6 +20,7 @@ from worker.kafka.topics import ClusterLook, Finding, wanted_topics
 from worker.models.classifier import Classifier
 from worker.models.load import load
 from worker.observe.metrics import Metrics
+from worker.opening import open_chain
 from worker.records import ImageReference
 from worker.settings import Settings
 
@@ -127,8 +128,9 @@ def _photograph(file_format: str) -> bytes:
     stored = (files("worker") / "check.jpg").read_bytes()
     if file_format == "jpeg":
         return stored
+    register((file_format,))
     stream = BytesIO()
-    Image.open(BytesIO(stored)).save(stream, file_format)
+    Image.open(BytesIO(stored)).save(stream, plugin_of(file_format))
     return stream.getvalue()
 
 

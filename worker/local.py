@@ -11,12 +11,12 @@ from typing import Any, BinaryIO
 
 import structlog
 
-from worker.app import OpenChain
 from worker.chain import Classified
 from worker.errors import Fatal, Reason, Rejected, Stage, Transient
 from worker.images.budget import ByteBudget
 from worker.images.settings import ImagesSettings
 from worker.kafka.classification import best, shown
+from worker.opening import OpenChain
 from worker.printable import printable
 from worker.records import Decision, ImageReference
 from worker.sources import STDIN, is_address

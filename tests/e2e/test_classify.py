@@ -13,9 +13,9 @@ from aiohttp import web
 
 from tests.cli import ROOT, image_worker
 from tests.clusters import data_uri, jpeg
-from worker.app import open_chain
 from worker.local import LocalImages, Verdict
 from worker.observe.metrics import Metrics
+from worker.opening import open_chain
 from worker.settings import resolve
 from worker.testing import FreeClassifier
 

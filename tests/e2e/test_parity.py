@@ -18,8 +18,8 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from tests.unit.models import checkpoints
-from worker.app import open_chain
 from worker.observe.metrics import Metrics
+from worker.opening import open_chain
 from worker.records import ImageReference
 from worker.settings import resolve
 

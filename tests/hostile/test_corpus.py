@@ -20,7 +20,7 @@ CORPUS = Path(os.environ.get("CORPUS_HOME", Path(__file__).parents[2].parent / "
 @pytest.mark.corpus
 @pytest.mark.skipif(not CORPUS.is_dir(), reason="no corpus: set CORPUS_HOME to its folder")
 @pytest.mark.parametrize(
-    "formats", [("jpeg", "png", "webp", "gif", "avif"), ("jpeg", "png", "webp", "gif", "avif", "bmp", "tiff")]
+    "formats", [("jpeg", "png", "webp", "gif", "avif"), ("jpeg", "png", "webp", "gif", "avif", "bmp", "tiff", "heic")]
 )
 async def test_every_file_ends_in_pixels_or_a_reason(
     pool: Callable[..., Awaitable[DecodePool]], good_image: bytes, formats: tuple[str, ...]

@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 
 from tests.hostile.conftest import RECIPE, progressive
-from worker.app import open_decoder
 from worker.errors import ConfigurationError, Fatal, Reason, Rejected
 from worker.images.decoder import Decoder
 from worker.images.settings import ImagesSettings
 from worker.observe.metrics import Metrics
+from worker.opening import open_decoder
 from worker.recipe import InputRecipe
 from worker.records import EncodedImage, Pixels
 

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from tests.clusters import jpeg
-from worker.app import open_chain
 from worker.chain import Classified
 from worker.errors import Reason, Rejected
 from worker.models.classifier import Classifier, PixelBatch, ScoreBatch
 from worker.observe.metrics import Metrics
+from worker.opening import open_chain
 from worker.records import ImageReference
 from worker.settings import resolve
 from worker.testing import FreeClassifier

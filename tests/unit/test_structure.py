@@ -19,6 +19,7 @@ IMPURE = {"confluent_kafka", "torch", "asyncio", "time", "datetime", "socket", "
 PURE = {"worker.kafka.ledger", "worker.images.guard", "worker.models.batch", "worker.policy"}
 KNOW_SEVERAL_WINGS = (
     "worker.app",
+    "worker.opening",
     "worker.chain",
     "worker.pipeline",
     "worker.settings",

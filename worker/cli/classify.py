@@ -35,9 +35,9 @@ def classify(
 
 
 async def _classify(settings: Settings, words: list[str], as_json: bool) -> None:
-    from worker.app import open_chain
     from worker.local import LocalImages
     from worker.observe.metrics import Metrics
+    from worker.opening import open_chain
     from worker.sources import expand
 
     sources = list(expand(words))

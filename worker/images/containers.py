@@ -140,7 +140,8 @@ def ends_early(data: bytes) -> bool:
 def _png_ends_early(data: bytes) -> bool:
     at = len(_PNG)
     while at + 12 <= len(data):
-        if data[at + 4 : at + 8] == b"IEND":
+        name = data[at + 4 : at + 8]
+        if name == b"IEND" or not name.isalpha():  # the end, or damage
             return False
         at += 12 + int.from_bytes(data[at : at + 4])
     return True

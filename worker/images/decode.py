@@ -76,7 +76,7 @@ def _decode(data: bytes, recipe: InputRecipe, limits: DecodeLimits, sha256: str)
         elif name == "avif":
             refuse_larger_picture(data, image.size)
         count = count_frames(image, name, data, limits.max_frames)
-        indexes = sampled(image, name, count, limits.frames)
+        indexes = sampled(name, count, limits.frames)
         refuse_frames(pixels, count, indexes[-1], limits)
         pictures = [_picture(image, index, data, recipe, limits) for index in indexes]
     width, height = pictures[0][1]
@@ -99,7 +99,7 @@ def _picture(
     turned = shown.size != drafted
     refuse_other_size(drafted[::-1] if turned else drafted, shown.size)
     size = declared[::-1] if turned else declared
-    if transform is None or shown.mode != transform.input_mode:
+    if transform is None or shown.mode != "CMYK":  # inks stay what they are until their profile is asked
         shown = opaque(shown, limits.background)
     made = cut(resize(shown, size, recipe, limits), recipe)
     if transform is not None:

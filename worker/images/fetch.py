@@ -106,7 +106,7 @@ class Fetcher:
         except BaseException:
             self._budget.give_back(share)
             raise
-        return self._budget.hold(data, share)
+        return self._counted(self._budget.hold(data, share))
 
     async def _file(self, address: str) -> EncodedImage:
         share = self._settings.max_bytes
@@ -116,22 +116,26 @@ class Fetcher:
         except BaseException:
             self._budget.give_back(share)
             raise
-        return self._budget.hold(data, share)
+        return self._counted(self._budget.hold(data, share))
 
     async def _page(self, address: str) -> EncodedImage:
         url = parse(address)
         host = origin(url)
         try:
-            return await self._retries.run(str(host), lambda deadline: self._http.get(url, deadline))
+            return self._counted(await self._retries.run(str(host), lambda deadline: self._http.get(url, deadline)))
         except MayPass as failure:
             raise await self._network.verdict(failure, host) from None
 
     async def _object(self, address: str) -> EncodedImage:
         bucket = bucket_of(address)
         try:
-            return await self._retries.run(bucket, lambda deadline: self._stores.get(address, deadline))
+            return self._counted(await self._retries.run(bucket, lambda deadline: self._stores.get(address, deadline)))
         except (MayPass, Rejected) as failure:
             raise await self._stores.verdict(failure, bucket) from None
+
+    def _counted(self, image: EncodedImage) -> EncodedImage:
+        self._metrics.fetched_bytes.inc(len(image.data))
+        return image
 
 
 def _guard(settings: ImagesSettings) -> Guard:

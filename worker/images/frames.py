@@ -22,26 +22,19 @@ def count_frames(image: Image.Image, name: str, data: bytes, limit: int) -> int:
     return 1 if name == "jpeg" else getattr(image, "n_frames", 1)
 
 
-def sampled(image: Image.Image, name: str, count: int, wanted: int) -> tuple[int, ...]:
+def sampled(name: str, count: int, wanted: int) -> tuple[int, ...]:
     """The indexes of at most this many frames, evenly spread from the first to the last, both of them included.
 
-    Many animations come to rest on their last frame: that is the one people look at longest. The first of an animated
-    PNG is not the picture for programs that know no animation, if it has one: people do not see it.
+    Many animations come to rest on their last frame: that is the one people look at longest.
     """
-    if name not in _MOVING:
-        return (0,)
-    first = 1 if count > 1 and _has_another_face(image) else 0
-    steps = min(wanted, count - first) - 1
-    return tuple(first + round(step * (count - 1 - first) / max(steps, 1)) for step in range(steps + 1))
+    steps = min(wanted, count) - 1 if name in _MOVING else 0
+    return tuple(round(step * (count - 1) / max(steps, 1)) for step in range(steps + 1))
 
 
 def show(image: Image.Image, index: int) -> None:
     """Go to a frame; those before it are decoded where it builds on them."""
-    if index and image.tell() == 0 and _has_another_face(image):
+    if index and image.tell() == 0 and getattr(image, "default_image", False):
+        # The picture of an animated PNG for programs that know no animation: no frame builds on it, but Pillow's would.
         image.load()
-        image.paste(0, (0, 0, *image.size))  # Pillow would show it under the first frame
+        image.paste(0, (0, 0, *image.size))
     image.seek(index)
-
-
-def _has_another_face(image: Image.Image) -> bool:
-    return bool(getattr(image, "default_image", False))

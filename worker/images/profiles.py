@@ -18,7 +18,7 @@ _KEPT = 16
 _SPACES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
 """An ICC profile's colour space, at byte 16, to the mode of the pixels it is for."""
 _GREY = ("1", "L", "I", "F")
-"""Without those that have alpha: what is composited on a colour is grey no more."""
+"""Where nothing of them is transparent: what is composited on a colour is grey no more."""
 _SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
 _SAME = 2
 """Levels: profiles of sRGB itself, written by different programs, are this close to one another."""
@@ -44,7 +44,7 @@ def in_srgb(image: Image.Image, transform: ImageCms.ImageCmsTransform) -> Image.
 
 
 def _space_of(image: Image.Image) -> str:
-    if image.mode in _GREY or image.mode.startswith("I;16"):
+    if (image.mode in _GREY or image.mode.startswith("I;16")) and not image.has_transparency_data:
         return "L"
     return "CMYK" if image.mode == "CMYK" else "RGB"
 

@@ -35,11 +35,9 @@ class Retries:
         try:
             async with asyncio.timeout(total_s) as timeout:
                 deadline = Deadline(timeout, total_s, self._settings.host_wait_s)
-                image = await self._until_it_comes(host, once, deadline)
+                return await self._until_it_comes(host, once, deadline)
         except TimeoutError:
             raise deadline.verdict() from None
-        self._metrics.fetched_bytes.inc(len(image.data))
-        return image
 
     async def _until_it_comes(self, host: str, once: Try, deadline: Deadline) -> EncodedImage:
         last: MayPass | None = None

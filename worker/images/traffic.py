@@ -151,6 +151,8 @@ class Traffic:
         """Wait in the host's queue, for as long as there is patience where the host is in trouble."""
         host, place = turn.host, Place(turn.deadline)
         host.join(place)
+        if host.troubled and not place.answer.done():
+            self._park(place)
         self._look_later(host, place)
         try:
             return await place.answer
@@ -178,9 +180,12 @@ class Traffic:
             host.give_up(place)
             return
         if not place.parked:
-            place.parked = True
-            self._count(1)
+            self._park(place)
         self._look_later(host, place)
+
+    def _park(self, place: Place) -> None:
+        place.parked = True
+        self._count(1)
 
     async def _among_all(self) -> None:
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()

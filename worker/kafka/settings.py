@@ -52,7 +52,7 @@ class KafkaSettings(Section):
         ge=1,
         le=1_000_000,
         description="Records taken in and not yet settled, in all partitions. Outcomes go out in order, so a host that "
-        "stalls for 40 s holds back what came after it: 400 images a second go on with 16,000. Some 4 KiB each.",
+        "stalls for 40 s holds back what came after it: 400 images a second go on with 16,000. Some 11 KiB each.",
     )
     max_in_flight_bytes: int = Field(
         64 * 2**20,

@@ -90,9 +90,7 @@ class Metrics:
         self.waiting = Gauge(
             "image_worker_waiting_records", "Records that wait for an outage of our own to end.", registry=self.registry
         )
-        self.fetched_bytes = Counter(
-            "image_worker_fetched_bytes", "Bytes of images fetched over the network.", registry=self.registry
-        )
+        self.fetched_bytes = Counter("image_worker_fetched_bytes", "Bytes of images fetched.", registry=self.registry)
         self.fetches_shared = Counter(
             "image_worker_fetches_shared",
             "Images that came with another record's fetch of the same address at the same time.",

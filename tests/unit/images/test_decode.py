@@ -91,6 +91,9 @@ def test_a_draft_is_close_to_the_full_image_and_tells_the_true_size() -> None:
         (lambda: saved(photo(8, 8), "BMP"), Reason.UNSUPPORTED_FORMAT),
         (lambda: saved(photo(8, 8), "TIFF"), Reason.UNSUPPORTED_FORMAT),
         (lambda: saved(photo(8, 8), "ICO"), Reason.UNSUPPORTED_FORMAT),
+        (lambda: b"BM" + bytes(60), Reason.UNSUPPORTED_FORMAT),
+        (lambda: b"\0\0\0\x18ftypisom\0\0\2\0isommp42", Reason.NOT_AN_IMAGE),
+        (lambda: b"<svg xmlns='http://www.w3.org/2000/svg'/>", Reason.NOT_AN_IMAGE),
         (lambda: saved(photo(1001, 1000)), Reason.TOO_MANY_PIXELS),
         (lambda: saved(Image.new("L", (3000, 1000))), Reason.TOO_MANY_PIXELS),
         (lambda: saved(photo(200, 200), "JPEG")[:-2000], Reason.TRUNCATED),
@@ -104,6 +107,17 @@ def test_a_draft_is_close_to_the_full_image_and_tells_the_true_size() -> None:
 )
 def test_what_cannot_be_done_has_its_reason(make: Callable[[], bytes], reason: Reason) -> None:
     assert refusal(make()).reason is reason
+
+
+def test_no_reader_of_a_format_that_is_not_allowed_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*_: object) -> None:
+        raise AssertionError("it ran")
+
+    readers = {name: (run, accept) for name, (_, accept) in Image.OPEN.items() if name != "JPEG"}
+    monkeypatch.setattr(Image, "OPEN", Image.OPEN | readers)
+    for format in ("BMP", "TIFF", "ICO", "PNG", "GIF", "WEBP", "AVIF", "HEIF", "PPM", "EPS"):
+        reason = refusal(saved(photo(8, 8), format), replace(LIMITS, formats=("jpeg",))).reason
+        assert reason is Reason.UNSUPPORTED_FORMAT
 
 
 def test_a_format_is_decoded_only_where_it_is_allowed() -> None:

@@ -68,14 +68,15 @@ def test_frames_are_composed_as_a_viewer_shows_them(format: str) -> None:
 
 
 @pytest.mark.parametrize("blend", [0, 1])
-def test_a_picture_that_only_programs_without_animation_show_is_none_of_the_frames(blend: int) -> None:
+def test_a_picture_for_programs_without_animation_is_looked_at_and_shows_under_no_frame(blend: int) -> None:
     face = Image.new("RGBA", (8, 8), "red")
     frames = [Image.new("RGBA", (8, 8), colour) for colour in ((0, 0, 255, 128), (0, 255, 0, 255))]
     data = saved(face, save_all=True, default_image=True, append_images=frames, blend=blend)
-    found = decode(data, PLAIN, replace(LIMITS, frames=2))
-    assert (found.frames, found.frame_count) == ((1, 2), 3)
-    first = arrays(found)[0].astype(int)
-    assert (first[..., 0] == first[..., 1]).all(), "nothing of the red one shows through"
+    found = decode(data, PLAIN, replace(LIMITS, frames=3))
+    assert (found.frames, found.frame_count) == ((0, 1, 2), 3)
+    seen = arrays(found).astype(int)
+    assert (seen[0] == [255, 0, 0]).all()
+    assert (seen[1][..., 0] == seen[1][..., 1]).all(), "nothing of the red one shows through the blue one"
 
 
 @pytest.mark.parametrize("format", [*MOVING, "TIFF"])

@@ -1,0 +1,129 @@
+"""How much is taken in: what counts against which budget, and what an outage lets through."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import pytest
+
+from worker.kafka import intake as room
+from worker.kafka.intake import Intake
+from worker.kafka.ledger import Ledger, Ticket
+from worker.kafka.settings import KafkaSettings
+from worker.kafka.source import Source
+from worker.observe.metrics import Metrics
+from worker.records import Coordinates, Outcome, OutgoingRecord, SourceRecord
+
+DONE = Outcome("classification", OutgoingRecord("results", None, b"", ()))
+
+
+class Tap:
+    """The part of a source that intake turns: on or off."""
+
+    paused = False
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+
+
+class Taking:
+    """An intake, its ledger, and a clock that is set by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, **settings: int) -> None:
+        self.now_s = 1000.0
+        monkeypatch.setattr(room.time, "monotonic", lambda: self.now_s)
+        self.tap = Tap()
+        self.held_up = 0
+        self.ledger = Ledger()
+        self.ledger.assign(("images", 0))
+        self.intake = Intake(
+            KafkaSettings(**settings), self.ledger, cast(Source, self.tap), Metrics(), lambda: self.held_up
+        )
+        self.tickets: list[Ticket] = []
+
+    def open(self, count: int) -> None:
+        for _ in range(count):
+            record = SourceRecord(Coordinates("images", 0, len(self.tickets)), -1, None, b"", ())
+            ticket = self.ledger.open(record, now_s=self.now_s, size_bytes=1)
+            assert ticket is not None
+            self.tickets.append(ticket)
+
+    def lets_in(self) -> bool:
+        """Whether a record would be taken in by the next round."""
+        return not self.intake.full() and not self.tap.paused
+
+
+def test_records_at_work_have_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    taking = Taking(monkeypatch, max_at_work=10)
+    taking.open(9)
+    assert taking.lets_in()
+    taking.open(1)
+    assert not taking.lets_in()
+
+
+def test_records_that_are_done_and_wait_for_an_earlier_one_leave_room_for_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taking = Taking(monkeypatch, max_at_work=10)
+    taking.open(10)
+    for ticket in taking.tickets[1:]:
+        taking.ledger.finish(ticket, DONE)
+    assert taking.lets_in()
+
+
+def test_records_that_hosts_hold_up_leave_room_for_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    taking = Taking(monkeypatch, max_at_work=10)
+    taking.open(10)
+    taking.held_up = 1
+    assert taking.lets_in()
+
+
+def test_all_that_is_in_flight_has_a_budget_whatever_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    taking = Taking(monkeypatch, max_at_work=10, max_in_flight=100)
+    taking.open(100)
+    taking.held_up = 100
+    assert not taking.lets_in()
+
+
+def test_a_budget_that_is_used_up_for_a_second_pauses_the_source_until_a_quarter_is_free(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taking = Taking(monkeypatch, max_at_work=8)
+    taking.open(8)
+    assert taking.intake.full()
+    taking.now_s += 1
+    assert not taking.intake.full(), "a paused source is polled, or the group would lose this member"
+    assert taking.tap.paused
+    for ticket in taking.tickets[:2]:
+        taking.ledger.finish(ticket, DONE)
+        taking.intake.full()
+    assert taking.tap.paused
+    taking.ledger.finish(taking.tickets[2], DONE)
+    assert taking.lets_in()
+
+
+def test_in_an_outage_one_record_is_taken_in_every_quarter_of_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    taking = Taking(monkeypatch)
+    taking.intake.held_back = True
+    assert not taking.lets_in()
+    taking.now_s += 14
+    assert not taking.lets_in()
+    taking.now_s += 2
+    assert taking.lets_in()
+    assert taking.lets_in(), "none has come yet"
+    taking.open(1)
+    assert not taking.lets_in()
+    taking.now_s += 16
+    assert taking.lets_in()
+
+
+def test_after_an_outage_all_is_taken_in_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    taking = Taking(monkeypatch)
+    taking.intake.held_back = True
+    assert not taking.lets_in()
+    taking.intake.held_back = False
+    taking.intake.full()
+    assert taking.lets_in()

@@ -1,0 +1,112 @@
+"""Opens the way of an image: model, fetcher, decoder, batcher; closes them in the opposite order. Used by the worker,
+and by the commands that need no Kafka.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from worker.chain import Chain, Classified
+from worker.images.decoder import Confinement, Decoder
+from worker.images.fetch import Fetcher
+from worker.images.pool import DecodePool
+from worker.images.settings import ImagesSettings
+from worker.images.threads import ThreadDecoder
+from worker.models.classifier import Classifier
+from worker.models.inference import Batcher
+from worker.models.load import load
+from worker.observe.metrics import Metrics
+from worker.policy import Policy
+from worker.recipe import InputRecipe
+from worker.seen import Seen
+from worker.settings import Settings
+
+_SEEN_BYTES = 2048
+"""Of a result that is kept for the same bytes, beside its scores."""
+_OPEN_FILES = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class OpenChain:
+    """The way of an image, open for use."""
+
+    chain: Chain
+    classifier: Classifier
+    policy: Policy
+    confinement: Confinement
+    memory_bytes: int
+    """A bound on the resident memory of all processes: what is resident now, and all that the settings let grow."""
+
+
+@asynccontextmanager
+async def open_chain(
+    settings: Settings, metrics: Metrics, classifier: Classifier | None = None
+) -> AsyncIterator[OpenChain]:
+    """Load the model (unless one is given) and open fetcher, decoder and batcher; close them at the end."""
+    _allow_open_files()
+    async with AsyncExitStack() as stack:
+        if classifier is None:
+            classifier = await asyncio.to_thread(load, settings.model)
+        policy = Policy(settings.policy, classifier.labels)
+        fetcher = Fetcher(settings.images, metrics)
+        await fetcher.start()
+        stack.push_async_callback(fetcher.close)
+        decoder = open_decoder(settings.images, classifier.recipe, metrics)
+        await decoder.start()
+        stack.push_async_callback(decoder.close)
+        batcher = Batcher(classifier, settings.batch, metrics)
+        await asyncio.to_thread(_fill_up, classifier, settings.batch.max_size)
+        batcher.start()
+        stack.push_async_callback(batcher.close)
+        seen: Seen[Classified] = Seen(settings.images.seen_results, metrics)
+        chain = Chain(fetcher, decoder, batcher, policy, metrics, room=_room(settings), seen=seen)
+        held = fetcher.memory_bytes() + decoder.memory_bytes() + batcher.memory_bytes()
+        held += _chain_bytes(settings, classifier)
+        yield OpenChain(chain, classifier, policy, decoder.confinement(), _peak_resident_bytes() + held)
+
+
+def open_decoder(settings: ImagesSettings, recipe: InputRecipe, metrics: Metrics) -> Decoder:
+    """The kind of decoder that the settings name, not started yet."""
+    if settings.decoders == "processes":
+        return DecodePool(settings, recipe, metrics)
+    return ThreadDecoder(settings, recipe)
+
+
+def _room(settings: Settings) -> int:
+    """Images that may be decoded and not yet classified: all batches' buffers, one more, and the decoders."""
+    at_the_decoders = settings.images.processes * settings.images.slots_per_process
+    return (settings.batch.queue_depth + 3) * settings.batch.max_size + at_the_decoders
+
+
+def _chain_bytes(settings: Settings, classifier: Classifier) -> int:
+    """What the chain itself holds at most: decoded images, and results of bytes that were seen."""
+    recipe = classifier.recipe
+    pixels = _room(settings) * settings.images.frames * recipe.height * recipe.width * 3
+    return pixels + settings.images.seen_results * (_SEEN_BYTES + 4 * len(classifier.labels))
+
+
+def _allow_open_files() -> None:
+    """Raise the soft limit of open files: a topic that names a thousand hosts has as many connections kept alive."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _fill_up(classifier: Classifier, batch_size: int) -> None:
+    """Run one full batch, so that the model's largest activations are in the memory that is measured after it."""
+    recipe = classifier.recipe
+    classifier.predict(np.zeros((batch_size, recipe.height, recipe.width, 3), np.uint8))
+
+
+def _peak_resident_bytes() -> int:
+    """The most that this process ever had in memory. (getrusage would tell of its parent, where that was larger.)"""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
