@@ -13,6 +13,7 @@ import random
 import statistics
 import subprocess
 import sys
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,8 +73,9 @@ def five_hosts(folder: Path) -> Iterator[Places]:
 
 
 def run(quick: bool) -> Report:
-    count, rounds = (800, 1) if quick else (6000, 2)
+    count, rounds, flags = (500, 1, ("images.total_timeout_s=5",)) if quick else (6000, 2, ())
     found: dict[str, list[float]] = {}
+    whole_s: dict[str, list[float]] = {}
     reasons: Counter[str] = Counter()
     with stage() as parts, five_hosts(parts.folder) as places:
         for number in range(rounds):
@@ -83,8 +85,9 @@ def run(quick: bool) -> Report:
                 "three good hosts alone": places.events(count * 3 // 5, trouble=False, hosts=GOOD),
             }
             for way, events in ways.items():
-                rate, seen = _rate(parts, places, events)
+                rate, took_s, seen = _rate(parts, places, events, *flags)
                 found.setdefault(way, []).append(rate)
+                whole_s.setdefault(way, []).append(took_s)
                 reasons += seen
             print(f"  round {number + 1}: " + ", ".join(f"{w} {r[-1]:.0f}" for w, r in found.items()), flush=True)
     rates = {way: statistics.median(each) for way, each in found.items()}
@@ -97,24 +100,28 @@ def run(quick: bool) -> Report:
         {
             "events in each run": count,
             **{f"good hosts' images/s, {way}": round(rate, 1) for way, rate in rates.items()},
+            **{f"seconds until every event is settled, {way}": round(statistics.median(whole_s[way])) for way in rates},
+            "ratio to the three good hosts alone": round(rates["two in trouble"] / rates["three good hosts alone"], 2),
             "dead letters, by reason": dict(reasons.most_common()),
         },
     )
 
 
-def _rate(parts: Stage, places: Places, events: list[dict[str, str]]) -> tuple[float, Counter[str]]:
-    """The good hosts' images/s, and the reasons of the dead letters."""
+def _rate(parts: Stage, places: Places, events: list[dict[str, str]], *more: str) -> tuple[float, float, Counter[str]]:
+    """The good hosts' images/s, the seconds until all was settled, and the reasons of the dead letters."""
     topics = parts.cluster.topics()
     warm = places.events(250, trouble=False, hosts=GOOD)
-    flags = parts.flags(topics, "events.output_encoding=json", f"images.ports=[{places.port}, {places.dead}]")
-    with worker(flags):
+    ports = f"images.ports=[{places.port}, {places.dead}]"
+    with worker(parts.flags(topics, "events.output_encoding=json", ports, *more)):
         parts.cluster.produce(topics.input, ({"value": json.dumps(each)} for each in warm))
         wait_until_committed(parts, topics, len(warm))
+        started_s = time.monotonic()
         parts.cluster.produce(topics.input, ({"value": json.dumps(each)} for each in events))
         wait_until_committed(parts, topics, len(warm) + len(events))
+        took_s = time.monotonic() - started_s
     messages = parts.cluster.read([topics.results, topics.dead_letters], len(warm) + len(events))
     letters = Counter(header(m, "image-worker.reason") or "" for m in messages if m.topic() == topics.dead_letters)
     results = [json.loads(m.value() or b"") for m in messages if m.topic() == topics.results]
     times = sorted(r["classified_at_ms"] for r in results if r["reference"]["id"].split()[0] in GOOD)[len(warm) :]
     steady = times[len(times) // 20 : -len(times) // 20]
-    return (len(steady) - 1) / (steady[-1] - steady[0]) * 1000, letters
+    return (len(steady) - 1) / (steady[-1] - steady[0]) * 1000, took_s, letters

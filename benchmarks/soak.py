@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -132,6 +133,10 @@ class Soak:
         parts = [self.samples[start:end] for start, end in pairwise(edges)]
         return [statistics.quantiles([each.family for each in part], n=4)[0] for part in parts]
 
+    def of_the_worker(self) -> list[int]:
+        """The memory of the worker's own process, by thirds of the time: what it had at the end of each."""
+        return [self.samples[round(len(self.samples) * part / 3) - 1].own for part in (1, 2, 3)]
+
     def broken_promises(self) -> list[str]:
         """What did not come as it must."""
         twice = [name for name, count in self.classified.items() if count > 1]
@@ -199,7 +204,7 @@ def _flags(cluster: Cluster, topics: Topics, port: int) -> list[str]:
         'images.allow_networks=["127.0.0.0/8"]',
         f"images.decode_processes={PROCESSES}",
         f"images.decode_timeout_s={_TIMEOUT_S}",
-        "images.decode_memory_bytes=536870912",
+        "images.decode_memory_bytes=268435456",
         "images.max_scan_pixels=2000000000",  # of the two that hang, the lesser one is to do so
     ]
 
@@ -281,11 +286,15 @@ def table(found: Soak) -> list[str]:
         f"{len(found.classified)} classifications of {found.good}, {len(found.letters)} dead letters of {found.bad}",
         f"{(found.good + found.bad) / found.took_s:.0f} images/s in {found.took_s:.0f} s",
         *(f"  {name:18} {reason:22} {count:5}" for (name, reason), count in sorted(reasons.items())),
-        f"memory that stays, MiB by thirds of the time: {[round(each / MIB) for each in found.thirds()]},"
-        f" {found.growth:.2f} times;"
+        f"memory that stays, MiB by thirds of the time: {_mib(found.thirds())}, {found.growth:.2f} times;"
         f" at most {max(each.family for each in found.samples) / MIB:.0f}",
+        f"the worker's own process, MiB at the end of each third: {_mib(found.of_the_worker())}",
         f"decode processes killed from outside: {found.kills}; standing at the end: {found.standing}",
     ]
+
+
+def _mib(sizes: Sequence[float]) -> str:
+    return ", ".join(f"{size / MIB:.0f}" for size in sizes)
 
 
 def main() -> int:

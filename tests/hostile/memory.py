@@ -17,6 +17,8 @@ class Sample:
 
     family: int
     """Of a process and all below it; what they share is counted once (PSS)."""
+    own: int
+    """Resident memory (RSS) of the process itself."""
     largest_child: int
     """Resident memory (RSS) of the largest process below it, its shared pages counted whole."""
     children: int
@@ -30,7 +32,7 @@ def sample(process: psutil.Process) -> Sample:
         with suppress(psutil.NoSuchProcess):
             family += resident_bytes(each)
             largest = max(largest, each.memory_info().rss if each is not process else 0)
-    return Sample(family, largest, len(children))
+    return Sample(family, process.memory_info().rss, largest, len(children))
 
 
 def resident_bytes(process: psutil.Process) -> int:
