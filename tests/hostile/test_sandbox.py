@@ -210,6 +210,7 @@ async def test_a_new_process_stands_soon_after_one_was_killed(
     started = await pool()
     took_s = [await _killed_until_it_stands(started, good_image) for _ in range(20)]
     with capsys.disabled():
+        assert len(took_s) == 20
         sys.stdout.write(
             f"\n  killed until the next has decoded: median {statistics.median(took_s) * 1000:.1f} ms of 20\n"
         )

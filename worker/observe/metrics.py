@@ -20,6 +20,7 @@ class Metrics:
         self._declare_records()
         self._declare_settlement()
         self._declare_images()
+        self._declare_fetching()
         self._declare_model()
 
     def _declare_records(self) -> None:
@@ -90,16 +91,21 @@ class Metrics:
         self.waiting = Gauge(
             "image_worker_waiting_records", "Records that wait for an outage of our own to end.", registry=self.registry
         )
-        self.fetched_bytes = Counter("image_worker_fetched_bytes", "Bytes of images fetched.", registry=self.registry)
-        self.fetches_shared = Counter(
-            "image_worker_fetches_shared",
-            "Images that came with another record's fetch of the same address at the same time.",
-            registry=self.registry,
-        )
         self.seen = Counter(
             "image_worker_seen",
             "Images looked up by their bytes, where `images.seen_results` is set: seen before, or new.",
             ["result"],
+            registry=self.registry,
+        )
+        self.decoder_restarts = Counter(
+            "image_worker_decoder_restarts", "Decode processes replaced, by cause.", ["cause"], registry=self.registry
+        )
+
+    def _declare_fetching(self) -> None:
+        self.fetched_bytes = Counter("image_worker_fetched_bytes", "Bytes of images fetched.", registry=self.registry)
+        self.fetches_shared = Counter(
+            "image_worker_fetches_shared",
+            "Images that came with another record's fetch of the same address at the same time.",
             registry=self.registry,
         )
         self.fetch_retries = Counter(
@@ -122,9 +128,6 @@ class Metrics:
             "image_worker_network_down",
             "1 while most hosts that answered before are silent: records wait, none is dead-lettered for it.",
             registry=self.registry,
-        )
-        self.decoder_restarts = Counter(
-            "image_worker_decoder_restarts", "Decode processes replaced, by cause.", ["cause"], registry=self.registry
         )
 
     def _declare_model(self) -> None:
