@@ -16,7 +16,7 @@ from tests.cli import command, environment, image_worker
 from tests.clusters import PATIENCE_S
 
 REASONS = {
-    "broken_image",
+    "truncated",
     "not_an_image",
     "http_client_error",
     "forbidden_address",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
@@ -109,9 +110,10 @@ async def test_what_takes_too_long_is_refused_and_the_next_image_gets_its_turn(
     decoder: NewDecoder, good_image: bytes
 ) -> None:
     found = await decoder(decode_timeout_s=0.3, max_scan_pixels=10**12)
+    bomb = progressive(scans=60)
     with pytest.raises(Rejected) as caught:
-        await found.decode(EncodedImage(progressive(scans=60)))
-    assert caught.value.reason is Reason.DECODE_TIMEOUT
+        await found.decode(EncodedImage(bomb))
+    assert (caught.value.reason, caught.value.sha256) == (Reason.DECODE_TIMEOUT, hashlib.sha256(bomb).hexdigest())
     assert (await found.decode(EncodedImage(good_image))).format == "jpeg"
 
 
@@ -162,7 +164,9 @@ async def test_confined_processes_see_in_every_file_what_threads_see(corpus: Pat
     files = [each for name in ("pillow", "imagenet-sample") for each in sorted((corpus / name).rglob("*"))]
     images = [EncodedImage(each.read_bytes()) for each in files if each.is_file()]
     confined, free = [
-        await _everything(images, decoders=mode, frames=3, formats=("jpeg", "png", "webp", "gif", "avif", "bmp"))
+        await _everything(
+            images, decoders=mode, frames=3, formats=("jpeg", "png", "webp", "gif", "avif", "bmp", "tiff")
+        )
         for mode in MODES
     ]
     assert len(images) > 700

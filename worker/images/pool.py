@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import struct
 from collections import deque
 
@@ -211,15 +212,17 @@ class DecodePool:
         if not process.overdue and work.crashes < _CRASHES:
             return True
         if not work.pixels.done():
-            work.pixels.set_exception(self._verdict(process))
+            work.pixels.set_exception(self._verdict(work, process))
         return False
 
-    def _verdict(self, process: DecodeProcess) -> Rejected:
+    def _verdict(self, work: Work, process: DecodeProcess) -> Rejected:
+        # Its process would have said it. Some milliseconds here, for an image that took seconds or two processes.
+        sha256 = hashlib.sha256(work.encoded.data).hexdigest()
         if process.overdue:
-            return Rejected(Reason.DECODE_TIMEOUT, f"decoding took longer than {self._limit_s:g} s")
-        return Rejected(
-            Reason.DECODER_CRASHED, f"{_CRASHES} decode processes died of this image, the last one so: {process.manner}"
-        )
+            detail = f"decoding took longer than {self._limit_s:g} s"
+            return Rejected(Reason.DECODE_TIMEOUT, detail, sha256=sha256)
+        detail = f"{_CRASHES} decode processes died of this image, the last one so: {process.manner}"
+        return Rejected(Reason.DECODER_CRASHED, detail, sha256=sha256)
 
     def _give_up(self, fatal: Fatal) -> None:
         self._fatal = self._fatal or fatal

@@ -8,6 +8,7 @@ image until then.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -83,7 +84,8 @@ class ThreadDecoder:
             async with asyncio.timeout(self._limit_s):
                 return self._pixels(await asyncio.shield(work))
         except TimeoutError:
-            raise Rejected(Reason.DECODE_TIMEOUT, f"decoding took longer than {self._limit_s:g} s") from None
+            detail, sha256 = f"decoding took longer than {self._limit_s:g} s", hashlib.sha256(encoded.data).hexdigest()
+            raise Rejected(Reason.DECODE_TIMEOUT, detail, sha256=sha256) from None
 
     def _is_idle(self, work: asyncio.Future[Decoded]) -> None:
         self._idle.release()

@@ -56,6 +56,6 @@ def _images(formats: tuple[str, ...]) -> Iterator[bytes]:
         for mode in _MODES:
             image, stream = Image.new(mode, (_EDGE_PIXELS, _EDGE_PIXELS)), BytesIO()
             # A plugin raises one of these for a mode that its format does not have, or where it only reads.
-            with suppress(KeyError, OSError, ValueError):
+            with suppress(KeyError, OSError, ValueError, RuntimeError):
                 image.save(stream, plugin_of(name), icc_profile=profile, exif=exif)
                 yield stream.getvalue()

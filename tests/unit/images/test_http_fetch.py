@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import itertools
 import ssl
@@ -304,6 +305,46 @@ async def test_a_dead_host_costs_its_own_record(dead_host: Any, fetcher: NewFetc
     agent = await fetcher(dead_host, retries=1)
     for _ in range(5):
         assert (await refusal(agent, dead_host.url())).reason is Reason.CONNECTION_FAILED
+
+
+async def test_a_host_that_fails_for_all_is_left_alone_and_other_hosts_are_not(
+    serve: Serve, fetcher: NewFetcher
+) -> None:
+    ill, well = await serve(lambda request: _status(500)), await serve(image)
+    agent = await fetcher(ill, well, retries=0, host_wait_s=0.05)
+    for _ in range(10):
+        assert (await refusal(agent, ill.url())).reason is Reason.HTTP_SERVER_ERROR
+    rejected = await refusal(agent, ill.url())
+    assert rejected.reason is Reason.HOST_UNAVAILABLE
+    assert rejected.detail == f"127.0.0.1:{ill.port} is left alone: status 500"
+    assert len(ill.requests) == 10
+    assert (await agent.fetch(ImageReference(address=well.url()))).data == BODY
+
+
+async def test_a_host_that_is_well_again_is_asked_again(serve: Serve, fetcher: NewFetcher) -> None:
+    statuses = [500] * 10
+    host = await serve(lambda request: _status(statuses.pop()) if statuses else image(request))
+    agent = await fetcher(host, retries=0)
+    for number in range(10):
+        await refusal(agent, host.url(f"/{number}"))
+    found = await asyncio.gather(*(agent.fetch(ImageReference(address=host.url(f"/{n}"))) for n in range(20)))
+    assert [each.data for each in found] == [BODY] * 20
+
+
+async def test_a_host_that_fails_is_not_asked_four_times_for_each_image(serve: Serve, fetcher: NewFetcher) -> None:
+    answers = itertools.cycle([500, 200])
+    by_path: dict[str, int] = {}
+
+    async def half(request: web.Request) -> web.Response:
+        status = by_path.setdefault(request.path, next(answers))
+        return await image(request) if status == 200 else await _status(status)
+
+    host = await serve(half)
+    agent = await fetcher(host, retries=3)
+    for number in range(200):
+        with contextlib.suppress(Rejected):
+            await agent.fetch(ImageReference(address=host.url(f"/{number}")))
+    assert len(host.requests) <= 200 + 10 + 200 * 0.2
 
 
 async def test_when_no_host_can_be_reached_no_record_is_to_blame(

@@ -52,13 +52,18 @@ class S3:
         self._server.stop()
 
 
+@pytest.fixture(autouse=True)
+def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the store's client would ask the cloud's metadata service for some."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "tests")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "tests")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+
+
 @pytest.fixture
 def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
     server = S3()
     monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "tests")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "tests")
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
     yield server
     server.end()
 
@@ -120,6 +125,26 @@ async def test_while_a_bucket_of_ours_is_away_its_records_wait(s3: S3, fetcher: 
     s3.end()
     with pytest.raises(Transient, match="s3://photos cannot be read any more"):
         await agent.fetch(ImageReference(address=address))
+
+
+async def test_credentials_that_never_were_good_are_told_from_those_that_were(
+    serve: Any, fetcher: NewFetcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Against a stand-in that denies what it is told to: moto knows no policies."""
+    denies: set[str] = {"/photos/secret"}
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(status=403) if request.path in denies else web.Response(body=BODY)
+
+    store = await serve(answer)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", store.url("").rstrip("/"))
+    agent = await fetcher(buckets=("s3://photos",))
+    assert await reason_of(agent, "s3://photos/secret") is Reason.ACCESS_DENIED
+    await agent.fetch(ImageReference(address="s3://photos/open"))
+    assert await reason_of(agent, "s3://photos/secret") is Reason.ACCESS_DENIED
+    denies.add("/photos/open")
+    with pytest.raises(Transient, match="refused the credentials"):
+        await agent.fetch(ImageReference(address="s3://photos/secret"))
 
 
 async def test_a_bucket_that_is_not_one_is_a_wrong_configuration() -> None:
