@@ -108,7 +108,7 @@ class Transient(WorkerError):
     def __init__(self, detail: str, *, over: Callable[[], Awaitable[object]] | None = None) -> None:
         super().__init__(detail)
         self.over = over
-        """Awaits the end of the outage, where anybody watches for it."""
+        """Of an outage of everything (the network at large), which is watched: awaits its end."""
 
 
 class Fatal(WorkerError):

@@ -50,11 +50,16 @@ class Pipeline:
         self._finish = finish
         self._hold_back = hold_back
         self._tasks: dict[Ticket, asyncio.Task[None]] = {}
-        self._waiting = 0
-        self.outage: str | None = None
-        """What records are waiting for, while any is."""
+        self._waiting: dict[Ticket, Transient] = {}
+        self._at_large = 0
+        """Of those that wait, how many do for an outage of everything."""
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Gets the Fatal that a record ran into. Whoever runs the pipeline awaits it."""
+
+    @property
+    def outage(self) -> str | None:
+        """What records are waiting for, while any is."""
+        return str(next(reversed(self._waiting.values()))) if self._waiting else None
 
     def admit(self, tickets: Sequence[Ticket]) -> None:
         """Start the way of these tickets."""
@@ -92,34 +97,30 @@ class Pipeline:
 
     async def _after(self, outage: Transient, ticket: Ticket) -> Outcome:
         """The outcome of a ticket when the outage that it met is over."""
-        self._begin_waiting(outage)
         wait_s = _FIRST_WAIT_S
         try:
             while True:
+                self._waits(ticket, outage)
                 await _over(outage, random.uniform(wait_s / 2, wait_s))
                 wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
                 try:
                     return await self._outcome(ticket)
                 except Transient as again:
                     outage = again
-                    self.outage = str(again)
         finally:
-            self._end_waiting()
+            self._waits(ticket, None)
 
-    def _begin_waiting(self, outage: Transient) -> None:
-        if self.outage is None:
-            log.warning("pipeline.outage", what=str(outage), next="nothing is taken in; records wait, are tried again")
-            self._hold_back(True)
-        self.outage = str(outage)
-        self._waiting += 1
-        self._metrics.waiting.set(self._waiting)
-
-    def _end_waiting(self) -> None:
-        self._waiting -= 1
-        self._metrics.waiting.set(self._waiting)
-        if self._waiting == 0:
-            self.outage = None
-            self._hold_back(False)
+    def _waits(self, ticket: Ticket, outage: Transient | None) -> None:
+        """Note what a ticket waits for, None where it waits no more. While one waits at large, nothing is taken in."""
+        if outage is not None and not self._waiting:
+            log.warning("pipeline.outage", what=str(outage), next="records wait and are tried again")
+        before = self._waiting.pop(ticket, None)
+        if outage is not None:
+            self._waiting[ticket] = outage
+        self._at_large += _is_at_large(outage) - _is_at_large(before)
+        self._hold_back(self._at_large > 0)
+        self._metrics.waiting.set(len(self._waiting))
+        if not self._waiting:
             log.info("pipeline.outage_over")
 
     async def _outcome(self, ticket: Ticket) -> Outcome:
@@ -165,6 +166,10 @@ class Pipeline:
             raise rejected
         topic, timing = self._policy.topic(decision.action), Timing(event_s, 0.0, 0.0)
         return self._classifications.unscannable(record, reference, rejected, decision, timing, topic)
+
+
+def _is_at_large(outage: Transient | None) -> bool:
+    return outage is not None and outage.over is not None
 
 
 async def _over(outage: Transient, longest_s: float) -> None:
