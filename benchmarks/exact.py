@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-SETTINGS: dict[str, Any] = {"draft": 0, "skip_cropped": False, "colour_profiles": False}
+SETTINGS: dict[str, Any] = {"draft": 0, "skip_cropped": False, "simd_resize": False, "colour_profiles": False}
 """Of the section `images`."""
-FLAGS = ("images.draft=0", "images.skip_cropped=false", "images.colour_profiles=false")
+FLAGS = tuple(f"images.{name}={str(value).lower()}" for name, value in SETTINGS.items())
 """The same for a command line."""

@@ -17,7 +17,9 @@ from worker.images.limits import DecodeLimits
 from worker.images.settings import ImagesSettings
 from worker.recipe import InputRecipe
 
-LIMITS = ImagesSettings(max_pixels=1_000_000, draft=0, skip_cropped=False, colour_profiles=False).limits
+LIMITS = ImagesSettings(
+    max_pixels=1_000_000, draft=0, skip_cropped=False, simd_resize=False, colour_profiles=False
+).limits
 PLAIN = InputRecipe(8, 8, 8, 8, None, 0, False, (1, 1, 1), (0, 0, 0))
 CROPPED = InputRecipe(224, 224, None, None, 256, 3, True, (1, 1, 1), (0, 0, 0))
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "AVIF", "BMP", "TIFF", "HEIF")

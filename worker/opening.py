@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import structlog
 
 from worker.chain import Chain, Classified
+from worker.images import simd
 from worker.images.decoder import Confinement, Decoder
 from worker.images.fetch import Fetcher
 from worker.images.pool import DecodePool
@@ -27,6 +29,8 @@ from worker.policy import Policy
 from worker.recipe import InputRecipe
 from worker.seen import Seen
 from worker.settings import Settings
+
+log = structlog.get_logger(__name__)
 
 _SEEN_BYTES = 2048
 """Of a result that is kept for the same bytes, beside its scores."""
@@ -74,6 +78,8 @@ async def open_chain(
 
 def open_decoder(settings: ImagesSettings, recipe: InputRecipe, metrics: Metrics) -> Decoder:
     """The kind of decoder that the settings name, not started yet."""
+    if settings.simd_resize and not simd.available():
+        log.warning("decoders.resize", by="pillow", why="no cykooz-resizer for this machine", next="it takes longer")
     if settings.decoders == "processes":
         return DecodePool(settings, recipe, metrics)
     return ThreadDecoder(settings, recipe)

@@ -48,7 +48,7 @@ def reference(directory: Path, files: list[bytes]) -> Any:
 
 
 async def by_the_worker(directory: Path, files: list[bytes]) -> Any:
-    exact = ["images.draft=0", "images.skip_cropped=false", "images.colour_profiles=false"]
+    exact = ["images.draft=0", "images.skip_cropped=false", "images.simd_resize=false", "images.colour_profiles=false"]
     flags = [f"model.source={directory}", "model.device=cpu", "images.decode_processes=1", "batch.max_size=8"]
     settings = resolve(None, [*exact, *flags], {}).settings
     async with open_chain(settings, Metrics()) as opened:

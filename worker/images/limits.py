@@ -24,6 +24,7 @@ class DecodeLimits:
     colour_profiles: bool
     draft: int
     skip_cropped: bool
+    simd_resize: bool
 
 
 def limits_from(values: dict[str, Any]) -> DecodeLimits:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
+from worker.images import simd
 from worker.images.limits import DecodeLimits, refuse_pixels
 from worker.recipe import InputRecipe
 
@@ -31,9 +32,12 @@ def resize(image: Image.Image, size: Size, recipe: InputRecipe, limits: DecodeLi
         return image
     refuse_pixels(*target, limits)
     resample = Image.Resampling(recipe.resample)
-    if recipe.crop and limits.skip_cropped and resample != Image.Resampling.NEAREST:
-        return _resize_columns(image, target, recipe)
-    return image.resize(target, resample=resample)
+    width, left, columns = _window(image.width, target[0], recipe, limits)
+    if limits.simd_resize and simd.can_resize(image, resample):
+        return simd.resize(image, (width, target[1]), resample, left, columns)
+    # Pillow takes the box in 32-bit floats: of a window, some pixels in a thousand differ by a level.
+    box = None if columns == image.width else (left, 0, left + columns, image.height)
+    return image.resize((width, target[1]), resample=resample, box=box)
 
 
 def cut(image: Image.Image, recipe: InputRecipe) -> Image.Image:
@@ -58,19 +62,17 @@ def pad(image: Image.Image, recipe: InputRecipe) -> Image.Image:
     return image
 
 
-def _resize_columns(image: Image.Image, target: Size, recipe: InputRecipe) -> Image.Image:
-    """The resized image without the columns that will be cropped away: a fifth less CPU for a usual photograph.
+def _window(image_width: int, target_width: int, recipe: InputRecipe, limits: DecodeLimits) -> tuple[int, float, float]:
+    """The columns that will not be cropped away: their number in the target, and in the image the first and how many.
 
-    Pillow takes the window as a box in the source's coordinates, in 32-bit floats: some pixels in a thousand differ by
-    one level from those of the whole image. (With a window of rows most do, by up to 6 levels: seen in 13.0.)
+    A fifth less CPU for a usual photograph. Not so with rows: of a window of rows most pixels differ, by up to 6 levels
+    (seen in Pillow 13.0).
     """
-    resample = Image.Resampling(recipe.resample)
-    left = (target[0] - recipe.width) // 2
-    if left <= 0:
-        return image.resize(target, resample=resample)
-    across = image.width / target[0]
-    box = (left * across, 0, min((left + recipe.width) * across, image.width), image.height)
-    return image.resize((recipe.width, target[1]), resample=resample, box=box)
+    left = (target_width - recipe.width) // 2
+    if not (recipe.crop and limits.skip_cropped) or left <= 0 or recipe.resample == Image.Resampling.NEAREST:
+        return target_width, 0.0, float(image_width)
+    across = image_width / target_width
+    return recipe.width, left * across, min(recipe.width * across, image_width - left * across)
 
 
 def _resized(size: Size, recipe: InputRecipe) -> Size | None:
