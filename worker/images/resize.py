@@ -33,7 +33,8 @@ def resize(image: Image.Image, size: Size, recipe: InputRecipe, limits: DecodeLi
     refuse_pixels(*target, limits)
     resample = Image.Resampling(recipe.resample)
     width, left, columns = _window(image.width, target[0], recipe, limits)
-    if limits.simd_resize and simd.can_resize(image, resample):
+    # Not after a draft: one approximation is enough, and there the time goes elsewhere.
+    if limits.simd_resize and image.size == size and simd.can_resize(image, resample):
         return simd.resize(image, (width, target[1]), resample, left, columns)
     # Pillow takes the box in 32-bit floats: of a window, some pixels in a thousand differ by a level.
     box = None if columns == image.width else (left, 0, left + columns, image.height)

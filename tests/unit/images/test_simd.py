@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from io import BytesIO
+
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
+from tests.pictures import CROPPED
 from worker.images import simd
+from worker.images.decode import decode
+from worker.images.settings import ImagesSettings
 
 pytestmark = pytest.mark.skipif(not simd.available(), reason="cykooz-resizer has no wheel for this machine")
 R = Image.Resampling
@@ -59,3 +64,10 @@ def test_filters_that_it_lacks_and_images_that_are_huge_are_left_to_pillow() -> 
     assert not simd.can_resize(picture(8, 8), R.HAMMING)
     assert not simd.can_resize(picture(8, 8), R.NEAREST)
     assert not simd.can_resize(Image.new("RGB", (4000, 2001)), R.BICUBIC)
+
+
+def test_a_photograph_that_the_jpeg_decoder_scaled_down_is_left_to_pillow() -> None:
+    stream = BytesIO()
+    picture(3000, 2300).save(stream, "JPEG")
+    made = [decode(stream.getvalue(), CROPPED, ImagesSettings(simd_resize=by).limits).pixels for by in (True, False)]
+    assert made[0] == made[1]
