@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 from aiohttp.abc import AbstractResolver
 
-from worker.errors import ConfigurationError, Reason, Rejected
+from worker.errors import ConfigurationError, Reason, Rejected, Transient
 from worker.images.answers import MayPass
 from worker.images.budget import ByteBudget
+from worker.images.deadline import Deadline
 from worker.images.guard import Guard
 from worker.images.http import Http, origin, parse, system_resolver
 from worker.images.network import Network
@@ -121,10 +122,19 @@ class Fetcher:
     async def _page(self, address: str) -> EncodedImage:
         url = parse(address)
         host = origin(url)
+
+        async def once(deadline: Deadline) -> EncodedImage:
+            try:
+                return await self._http.get(url, deadline)
+            except MayPass as failure:
+                # Before any retry: an outage of our own is to be known at its first sign.
+                raise await self._network.judge(failure, host) from None
+
         try:
-            return self._counted(await self._retries.run(str(host), lambda deadline: self._http.get(url, deadline)))
+            return self._counted(await self._retries.run(str(host), once))
         except MayPass as failure:
-            raise await self._network.verdict(failure, host) from None
+            judged = await self._network.judge(failure, host)
+            raise judged if isinstance(judged, Transient) else Rejected(failure.reason, failure.detail) from None
 
     async def _object(self, address: str) -> EncodedImage:
         bucket = bucket_of(address)

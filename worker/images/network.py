@@ -14,7 +14,7 @@ from collections.abc import Callable
 import structlog
 from aiohttp.abc import AbstractResolver
 
-from worker.errors import Reason, Rejected, Transient
+from worker.errors import Reason, Transient
 from worker.images.answers import MayPass
 from worker.images.guard import Guard
 from worker.images.settings import ImagesSettings
@@ -60,12 +60,12 @@ class Network:
         """A host answered, whatever it said."""
         self._witnesses.answered(origin, asyncio.get_running_loop().time())
 
-    async def verdict(self, failure: MayPass, origin: Origin) -> Rejected | Transient:
-        """Whom a failure that did not pass is blamed on."""
-        if failure.of_the_network and await self._is_down(origin, names=failure.reason is Reason.HOST_NOT_FOUND):
-            over = None if self.over.is_set() else self.over.wait
-            return Transient(f"the network at large is down: {failure.detail}", over=over)
-        return Rejected(failure.reason, failure.detail)
+    async def judge(self, failure: MayPass, origin: Origin) -> MayPass | Transient:
+        """Whom a failed try is blamed on: the host, by the failure itself, or the network, by Transient."""
+        if not failure.of_the_network or not await self._is_down(origin, names=failure.reason is Reason.HOST_NOT_FOUND):
+            return failure
+        over = None if self.over.is_set() else self.over.wait
+        return Transient(f"the network at large is down: {failure.detail}", over=over)
 
     async def _is_down(self, origin: Origin, *, names: bool) -> bool:
         """Whether the failure of a host is the network's. `names`: it could not be looked up."""
