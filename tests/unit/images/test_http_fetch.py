@@ -186,6 +186,30 @@ async def test_an_endless_body_ends_at_the_limit(talk: Talking, fetcher: NewFetc
     assert (await refusal(await fetcher(host, max_bytes=1_000_000), host.url())).reason is Reason.TOO_LARGE
 
 
+async def test_who_leaves_early_closes_the_connection(talk: Talking, fetcher: NewFetcher) -> None:
+    gone = asyncio.Event()
+
+    async def endless(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        try:
+            while True:
+                writer.write(b"x" * 100)
+                await writer.drain()
+                await asyncio.sleep(0.001)
+        finally:
+            gone.set()
+
+    host = await talk(endless)
+    agent = await fetcher(host, max_bytes=999)
+    assert (await refusal(agent, host.url())).reason is Reason.TOO_LARGE
+    await asyncio.wait_for(gone.wait(), 10)
+    fetch = asyncio.create_task((await fetcher(host)).fetch(ImageReference(address=host.url())))
+    await asyncio.sleep(0.05)
+    gone.clear()
+    fetch.cancel()
+    await asyncio.wait_for(gone.wait(), 10)
+
+
 async def test_a_body_longer_than_declared_never_counts_as_an_image(talk: Talking, fetcher: NewFetcher) -> None:
     async def twofold(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(

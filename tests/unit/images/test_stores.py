@@ -60,12 +60,17 @@ def _credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_REGION", "us-east-1")
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[S3]:
+    running = S3()
+    yield running
+    running.end()
+
+
 @pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3]:
-    server = S3()
+def s3(server: S3, monkeypatch: pytest.MonkeyPatch) -> S3:
     monkeypatch.setenv("AWS_ENDPOINT_URL", server.endpoint)
-    yield server
-    server.end()
+    return server
 
 
 async def reason_of(fetcher: Fetcher, address: str) -> Reason:
@@ -119,10 +124,14 @@ async def test_a_redirect_never_leads_into_a_bucket(s3: S3, serve: Any, fetcher:
     assert await reason_of(await fetcher(host, buckets=("s3://photos",)), host.url()) is Reason.FORBIDDEN_ADDRESS
 
 
-async def test_while_a_bucket_of_ours_is_away_its_records_wait(s3: S3, fetcher: NewFetcher) -> None:
+async def test_while_a_bucket_of_ours_is_away_its_records_wait(
+    fetcher: NewFetcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ending = S3()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", ending.endpoint)
     agent = await fetcher(buckets=("s3://photos",), retries=1)
-    address = s3.put("image.jpg")
-    s3.end()
+    address = ending.put("image.jpg")
+    ending.end()
     with pytest.raises(Transient, match="s3://photos cannot be read any more"):
         await agent.fetch(ImageReference(address=address))
 
