@@ -38,9 +38,9 @@ async def test_without_an_action_they_are_dead_letters_that_say_the_verdict(embe
     async with running(embedded.settings(topics, KAFKA)):
         letters = by_key(await asyncio.to_thread(embedded.read, [topics.dead_letters], 3))
         (result,) = await asyncio.to_thread(embedded.read, [topics.results], 1)
-    verdicts = {key: header(letter, "image-worker-verdict") for key, letter in letters.items()}
+    verdicts = {key: header(letter, "image-worker.verdict") for key, letter in letters.items()}
     assert verdicts == {b"0": "unscannable", b"1": "unscannable", b"3": None}
-    assert header(result, "image-worker-verdict") is None
+    assert header(result, "image-worker.verdict") is None
     assert json.loads(result.value() or b"")["unscannable"] is None
 
 

@@ -39,7 +39,7 @@ class Decoded:
     frames: tuple[int, ...]
     """Which of the animation's frames these are, from 0, rising."""
     frame_count: int
-    """Frames (pages of a TIFF) the file has, 1 for a still image."""
+    """Frames the file has, 1 for a still image."""
 
 
 def prepare(limits: DecodeLimits) -> None:

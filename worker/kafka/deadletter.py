@@ -14,7 +14,7 @@ from worker.records import Headers, Outcome, OutgoingRecord, SourceRecord, outco
 
 OUTCOME_ID = "image-worker.outcome.id"
 REASON = "image-worker.reason"
-VERDICT = "image-worker-verdict"
+VERDICT = "image-worker.verdict"
 """Says `unscannable` where the image cannot be decoded: for moderation that is a finding, and not "harmless"."""
 VALUE_OMITTED = "image-worker.value.omitted.bytes"
 CONNECT = "__connect.errors."
