@@ -11,6 +11,7 @@ from pathlib import Path
 from queue import Queue
 
 import pytest
+from confluent_kafka import Producer
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from tests import kafka_server
@@ -213,3 +214,15 @@ async def test_an_outcome_that_the_broker_finds_too_large_becomes_a_dead_letter_
     assert header(letter, "image-worker.value.omitted.bytes") == "20000"
     assert (letter.key(), letter.value()) == (b"k", b"")
     assert json.loads(result.value() or b"")["reference"]["id"] == "1"
+
+
+async def test_an_event_larger_than_one_fetch_comes_all_the_same(broker: Cluster) -> None:
+    topics = broker.topics(partitions=1)
+    alter(broker, topics.input, "max.message.bytes", "8000000")
+    producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "message.max.bytes": 8_000_000})
+    for number in range(4):
+        producer.produce(topics.input, **event(number, note="x" * (3_000_000 if number % 2 else 0)))
+    assert producer.flush(PATIENCE_S) == 0
+    async with running(broker.settings(topics, "kafka.group_protocol=consumer")):
+        seen = await asyncio.to_thread(broker.read, [topics.results], 4)
+    assert [json.loads(message.value() or b"")["reference"]["id"] for message in seen] == list("0123")

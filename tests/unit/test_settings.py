@@ -194,7 +194,7 @@ def test_a_property_that_would_break_a_promise_is_refused_with_what_to_do(table:
         ("group.id", "write kafka.group_id"),
         ("bootstrap.servers", "write kafka.bootstrap_servers"),
         ("auto.offset.reset", "write kafka.start"),
-        ("fetch.message.max.bytes", "write kafka.max_record_bytes"),
+        ("fetch.message.max.bytes", "write kafka.prefetch_bytes"),
     ],
 )
 def test_a_property_that_a_setting_already_says_names_the_setting(write: Path, name: str, advice: str) -> None:
