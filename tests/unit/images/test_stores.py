@@ -1,5 +1,7 @@
-"""Images in object stores, read from a real S3 server on loopback. (For gs:// and az:// there is none to be had here:
-of those only the way to their store is tried.)
+"""Images in object stores, read from a real S3 server on loopback.
+
+Of az:// only the way to the store is tried here; by hand it was read from Azurite 3.37, which comes with npm. gs:// is
+opened and asked by the same code, and was never read: there is no server of it to be had.
 """
 
 from __future__ import annotations
