@@ -199,6 +199,24 @@ async def test_in_a_compacted_topic_an_outcome_without_a_key_becomes_a_dead_lett
     assert broker.committed(topics) == {0: 8}
 
 
+async def test_one_keyless_outcome_among_others_costs_no_other_whatever_batch_it_is_in(broker: Cluster) -> None:
+    """librdkafka blames a whole batch where one record in it is to blame, and each of several where several are."""
+    topics = broker.topics(partitions=1)
+    alter(broker, topics.results, "cleanup.policy", "compact")
+    records = [event(number) for number in range(200)]
+    keyless = [0, 50, 101, 102, 199]
+    for number in keyless:
+        records[number]["key"] = None
+    broker.produce(topics.input, records)
+    async with running(broker.settings(topics, "kafka.settle_interval_ms=5")):
+        seen = await asyncio.to_thread(broker.read, [topics.results, topics.dead_letters], 200)
+    letters = [message for message in seen if message.topic() == topics.dead_letters]
+    assert sorted(source_of(letter)[1] for letter in letters) == keyless
+    assert len(seen) == 200
+    assert_in_order(seen)
+    assert broker.committed(topics) == {0: 200}
+
+
 async def test_an_outcome_that_the_broker_finds_too_large_becomes_a_dead_letter_without_its_value(
     broker: Cluster,
 ) -> None:

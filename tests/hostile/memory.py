@@ -54,6 +54,7 @@ class Sampler:
         self._thread = threading.Thread(target=self._sample, name="memory-sampler")
 
     def __enter__(self) -> Sampler:
+        self.samples.append(sample(self._process))  # one there is, however soon all is over
         self._thread.start()
         return self
 

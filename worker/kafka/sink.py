@@ -6,6 +6,7 @@ A sink is one delivery guarantee. At-least-once is here; exactly-once is one mor
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Protocol
@@ -37,7 +38,8 @@ _HINTS = {
 
 
 _THE_RECORDS_FAULT = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError.INVALID_TIMESTAMP}
-"""Refusals of one record. Its neighbours in the batch, refused with it, are _INVALID_DIFFERENT_RECORD: sent again."""
+"""Refusals of a record for what it is. Its whole batch is refused with it, and librdkafka blames every record there, or,
+where several are to blame, the others with _INVALID_DIFFERENT_RECORD. Only of one that was sent alone it is certain."""
 
 _OUR_REASONS = {Reason.OUTCOME_TOO_LARGE, Reason.OUTCOME_REFUSED}
 
@@ -77,10 +79,15 @@ class AtLeastOnceSink:
         self._settlement: Settlement | None = None
         self._unreported = 0
         self._refused: list[tuple[Ticket, KafkaError]] = []
+        self._again: deque[Ticket] = deque()
+        """Those of batches that were refused, in their order: sent one at a time."""
+        self._alone: Ticket | None = None
+        """The last one that was."""
 
     def settle(self, settlement: Settlement, positions: Positions, source: Commits, timeout_s: float) -> bool:
         if settlement is not self._settlement:
             self._settlement = settlement
+            self._alone = None
             for ticket in settlement.tickets:
                 self._produce(ticket)
         deadline_s = time.monotonic() + timeout_s
@@ -94,10 +101,13 @@ class AtLeastOnceSink:
 
     def _published(self, deadline_s: float) -> bool:
         """Whether every outcome is acknowledged, by the deadline at the latest."""
-        while self._unreported or self._refused:
+        while self._unreported or self._refused or self._again:
             self._producer.flush(max(0.0, deadline_s - time.monotonic()))
-            self._replace_refused()
-            if self._unreported and time.monotonic() >= deadline_s:
+            self._look_at_refused()
+            if self._again and not self._unreported:
+                self._alone = self._again.popleft()
+                self._produce(self._alone)
+            elif self._unreported and time.monotonic() >= deadline_s:
                 return False
         return True
 
@@ -134,20 +144,24 @@ class AtLeastOnceSink:
         if error is not None:
             self._refused.append((ticket, error))
 
-    def _replace_refused(self) -> None:
-        """Publish a dead letter in the place of each outcome that is refused for what it is.
+    def _look_at_refused(self) -> None:
+        """Put a dead letter in the place of an outcome that is refused for what it is; its neighbours are sent again.
 
         Any other refusal is fatal, and so is that of a dead letter made here.
         """
         refused, self._refused = self._refused, []
         for ticket, error in refused:
             assert ticket.outcome is not None
-            if error.code() != KafkaError._INVALID_DIFFERENT_RECORD:
-                if error.code() not in _THE_RECORDS_FAULT or ticket.outcome.reason in _OUR_REASONS:
-                    raise _never_published(ticket.outcome.record, error)
-                log.warning("kafka.outcome_refused", record=str(ticket.record.coordinates), error=error.str())
-                ticket.outcome = self._instead(ticket, error)
-            self._produce(ticket)
+            if error.code() not in {*_THE_RECORDS_FAULT, KafkaError._INVALID_DIFFERENT_RECORD}:
+                raise _never_published(ticket.outcome.record, error)
+            if ticket is not self._alone:
+                self._again.append(ticket)
+                continue
+            if ticket.outcome.reason in _OUR_REASONS:
+                raise _never_published(ticket.outcome.record, error)
+            log.warning("kafka.outcome_refused", record=str(ticket.record.coordinates), error=error.str())
+            ticket.outcome = self._instead(ticket, error)
+            self._again.appendleft(ticket)
 
     def _instead(self, ticket: Ticket, error: KafkaError) -> Outcome:
         if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
