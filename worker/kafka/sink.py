@@ -38,7 +38,7 @@ _HINTS = {
 
 
 _THE_RECORDS_FAULT = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.INVALID_RECORD, KafkaError.INVALID_TIMESTAMP}
-"""Refusals of a record for what it is. Its whole batch is refused with it, and librdkafka blames every record there, or,
+"""Refusals of a record for what it is. Its whole batch is refused with it, and librdkafka blames every record, or,
 where several are to blame, the others with _INVALID_DIFFERENT_RECORD. Only of one that was sent alone it is certain."""
 
 _OUR_REASONS = {Reason.OUTCOME_TOO_LARGE, Reason.OUTCOME_REFUSED}
