@@ -264,6 +264,8 @@ class Killer:
         self._thread = threading.Thread(target=self._kill, name="killer")
 
     def __enter__(self) -> Killer:
+        while not self.kills:  # one at least, however soon all is over
+            self._kill_one()
         self._thread.start()
         return self
 
@@ -273,10 +275,13 @@ class Killer:
 
     def _kill(self) -> None:
         while not self._ended.wait(self._every_s * self._rng.uniform(1.0, 1.5)):
-            if alive := decoders(self._worker):
-                with suppress(psutil.NoSuchProcess):
-                    self._rng.choice(alive).kill()
-                    self.kills += 1
+            self._kill_one()
+
+    def _kill_one(self) -> None:
+        if alive := decoders(self._worker):
+            with suppress(psutil.NoSuchProcess):
+                self._rng.choice(alive).kill()
+                self.kills += 1
 
 
 def table(found: Soak) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.soak import PROCESSES, soak
+from tests.hostile.memory import MIB
 
 
 def test_each_good_image_is_classified_and_each_bad_one_a_dead_letter_while_decoders_die() -> None:
@@ -14,4 +15,5 @@ def test_each_good_image_is_classified_and_each_bad_one_a_dead_letter_while_deco
     assert (len(found.classified), len(found.letters)) == (1000, 100)
     assert found.kills > 0
     assert found.standing == PROCESSES
-    assert found.growth < 1.5, "memory does not grow with the images"
+    # Whether it is flat is seen in the full form alone: this one may be over within a second.
+    assert max(each.family for each in found.samples) < 1024 * MIB
