@@ -17,6 +17,13 @@ except ImportError:  # there is no wheel for every machine: Pillow does it then
 _MAX_PIXELS = 8_000_000
 """Above, the copy would cost more memory than the time is worth."""
 _BYTES_A_PIXEL = "RGBX"
+_FILTERS = {
+    Image.Resampling.BOX: "box",
+    Image.Resampling.BILINEAR: "bilinear",
+    Image.Resampling.BICUBIC: "catmull_rom",
+    Image.Resampling.LANCZOS: "lanczos3",
+}
+"""Pillow's filters that the library has, by its names; its Catmull-Rom is Pillow's bicubic."""
 
 
 def available() -> bool:
@@ -26,7 +33,7 @@ def available() -> bool:
 
 def can_resize(image: Image.Image, resample: Image.Resampling) -> bool:
     """Whether this image can be resized here with this filter."""
-    return available() and image.mode == "RGB" and image.width * image.height <= _MAX_PIXELS and resample in _filters()
+    return available() and image.mode == "RGB" and image.width * image.height <= _MAX_PIXELS and resample in _FILTERS
 
 
 def resize(
@@ -50,16 +57,5 @@ def _new(width: int, height: int) -> cykooz_resizer.ImageData:
 
 
 def _options(resample: Image.Resampling, columns: cykooz_resizer.CropBox | None) -> cykooz_resizer.ResizeOptions:
-    convolution = cykooz_resizer.ResizeAlg.convolution(_filters()[resample])
+    convolution = cykooz_resizer.ResizeAlg.convolution(cykooz_resizer.FilterType[_FILTERS[resample]])
     return cykooz_resizer.ResizeOptions(resize_alg=convolution, crop_box=columns, use_alpha=False)
-
-
-def _filters() -> dict[Image.Resampling, cykooz_resizer.FilterType]:
-    """Pillow's filters that the library has; its Catmull-Rom is Pillow's bicubic."""
-    kinds = cykooz_resizer.FilterType
-    return {
-        Image.Resampling.BOX: kinds.box,
-        Image.Resampling.BILINEAR: kinds.bilinear,
-        Image.Resampling.BICUBIC: kinds.catmull_rom,
-        Image.Resampling.LANCZOS: kinds.lanczos3,
-    }
