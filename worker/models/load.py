@@ -14,7 +14,7 @@ def load(settings: ModelSettings) -> Classifier:
 
     Raises ConfigurationError where the settings are wrong, Fatal where the model cannot be used; both say what to do.
     """
-    from worker.models.torch import load as load_torch
+    from worker.models.backends.torch import load as load_torch
 
     classifier = load_torch(settings)
     warm_up(classifier)

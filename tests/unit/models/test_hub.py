@@ -17,7 +17,7 @@ from tests.unit.models import checkpoints, hub
 _LOCATE = """
 import json, sys
 from worker.errors import Fatal
-from worker.models.provenance import locate
+from worker.models.provenance.files import locate
 try:
     files = locate(sys.argv[1])
     names = sorted(path.name for path in files.directory.iterdir())

@@ -18,7 +18,7 @@ from worker.models.load import warm_up
 from worker.models.settings import BatchSettings, ModelSettings
 from worker.testing import FreeClassifier
 
-_LIGHT = "settings classifier batch runner inference provenance demo load thread"
+_LIGHT = "settings classifier batch runner inference provenance.files demo load thread"
 
 
 def test_nothing_imports_torch_before_a_model_is_loaded() -> None:

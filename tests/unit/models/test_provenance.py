@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.models import checkpoints
 from worker.errors import ConfigurationError, Fatal
-from worker.models.provenance import fingerprint, locate
+from worker.models.provenance.files import fingerprint, locate
 from worker.testing import RECIPE_224
 
 

@@ -12,10 +12,10 @@ import torch
 
 from worker.cpus import available_cpus
 from worker.errors import ConfigurationError, Fatal
-from worker.models import processor
+from worker.models.backends import processor
 from worker.models.classifier import OutOfMemory, PixelBatch, ScoreBatch
 from worker.models.lines import first_line
-from worker.models.provenance import ModelFiles, fingerprint, locate
+from worker.models.provenance.files import ModelFiles, fingerprint, locate
 from worker.models.settings import Device, ModelSettings, Precision
 from worker.recipe import InputRecipe
 from worker.records import ModelIdentity
