@@ -41,6 +41,18 @@ class ModelSettings(Section):
         description="Threads for one forward pass on a CPU. The default 0 takes the CPUs that the container may use,"
         " because more threads than those make the kernel throttle the whole process.",
     )
+    compile: bool = Field(
+        False,
+        description="Whether torch.compile makes kernels for this model. Batches then are filled up to powers of two,"
+        " each of which is compiled before the worker is ready: a start takes a minute or more, and needs a C++"
+        " compiler on a CPU. Off by default: it pays on a GPU, seldom on a CPU.",
+    )
+    deterministic: bool = Field(
+        False,
+        description="Whether the same image gives the same scores to the last bit on the same kind of machine,"
+        " whichever images came with it: only deterministic kernels, and each batch filled up to batch.max_size."
+        " Off by default, since a lone image then costs as much as a full batch. Without it scores differ by 1e-7.",
+    )
 
 
 class BatchSettings(Section):
