@@ -24,7 +24,7 @@ from worker.records import ModelIdentity
 
 Activation = Callable[[torch.Tensor], torch.Tensor]
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _SIZES_COMPILED = 32
 """More than there are buckets below the largest batch allowed."""
 
@@ -87,13 +87,15 @@ def load(settings: ModelSettings) -> TorchClassifier:
 
     Raises ConfigurationError and Fatal as `worker.models.load.load` does.
     """
-    engine, dtype = open_engine(settings), _DTYPES[settings.precision]
+    from transformers import AutoModelForImageClassification
+
+    engine, dtype = open_engine(settings), DTYPES[settings.precision]
     files = locate(settings.source)
     recipe = processor.read(files.directory)
-    model = _model(files, dtype)
+    model = pretrained(AutoModelForImageClassification, files, dtype)
     scorer = Scorer(recipe, model, _activation(files.name, model.config), dtype)
     return TorchClassifier(
-        identity=_identity(files, recipe, settings),
+        identity=identity_of(files, recipe, settings),
         labels=_labels(files.name, model.config),
         recipe=recipe,
         engine=engine,
@@ -138,13 +140,11 @@ def _quiet() -> None:
     logging.disable_progress_bar()
 
 
-def _model(files: ModelFiles, dtype: torch.dtype) -> Any:
+def pretrained(auto: Any, files: ModelFiles, dtype: torch.dtype) -> Any:
     """The model with every weight read from its safetensors: none missing, left over or of another shape."""
-    from transformers import AutoModelForImageClassification
-
     _quiet()
     try:
-        model, report = AutoModelForImageClassification.from_pretrained(
+        model, report = auto.from_pretrained(
             files.directory,
             dtype=dtype,
             use_safetensors=True,
@@ -169,7 +169,7 @@ def _refuse(directory: Path, name: str, kind: str, keys: list[str]) -> Never:
     )
 
 
-def _identity(files: ModelFiles, recipe: InputRecipe, settings: ModelSettings) -> ModelIdentity:
+def identity_of(files: ModelFiles, recipe: InputRecipe, settings: ModelSettings) -> ModelIdentity:
     import transformers
 
     torch_version = torch.__version__.partition("+")[0]
