@@ -21,7 +21,7 @@ def lock_of(source: str, settings: ModelSettings) -> Lock:
     """
     source = pinned(source)
     files = locate(source)
-    classifier = load_files(settings.model_copy(update={"precision": "fp32"}), files)
+    classifier = load_files(ModelSettings(device=settings.device, threads=settings.threads), files)
     licence, base_models = card.read(files.directory)
     return Lock(
         source=source,
