@@ -20,6 +20,7 @@ from worker.models.backends.torch import load as load_torch
 from worker.models.classifier import OutOfMemory, PixelBatch
 from worker.models.inference import Batcher
 from worker.models.load import load
+from worker.models.provenance.files import locate
 from worker.models.settings import BatchSettings, ModelSettings
 from worker.observe.metrics import Metrics
 
@@ -177,7 +178,7 @@ def test_weights_that_do_not_fit_exactly_are_refused(change: Any, tmp_path: Path
 def test_a_truncated_file_of_weights_is_refused(tmp_path: Path) -> None:
     file = checkpoints.save("vit", tmp_path) / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(Fatal, match="cannot be loaded"):
+    with pytest.raises(Fatal, match=r"model\.safetensors .* is damaged or cut off"):
         load(settings(tmp_path))
 
 
@@ -212,7 +213,8 @@ def test_cuda_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture
 def classifier(tmp_path: Path) -> TorchClassifier:
-    return load_torch(settings(checkpoints.save("vit", tmp_path)))
+    directory = checkpoints.save("vit", tmp_path)
+    return load_torch(settings(directory), locate(str(directory)))
 
 
 def failing(error: Exception) -> Any:
@@ -265,7 +267,7 @@ class Sizes:
 def test_a_deterministic_model_gives_an_image_the_same_bits_whichever_come_with_it(tmp_path: Path) -> None:
     directory = checkpoints.save("vit", tmp_path)
     pixels, _ = reference(directory, torch.sigmoid)
-    classifier = load_torch(settings(directory, deterministic=True))
+    classifier = load_torch(settings(directory, deterministic=True), locate(str(directory)))
     try:
         classifier = replace(classifier, score=(sizes := Sizes(classifier)))
         classifier.prepare(8)
@@ -281,7 +283,7 @@ def test_a_deterministic_model_gives_an_image_the_same_bits_whichever_come_with_
 def test_a_compiled_model_gives_the_same_scores_and_runs_only_the_sizes_it_was_compiled_for(tmp_path: Path) -> None:
     directory = checkpoints.save("vit", tmp_path, num_hidden_layers=1)
     pixels, expected = reference(directory, lambda logits: logits.softmax(-1))
-    classifier = load_torch(settings(directory, compile=True))
+    classifier = load_torch(settings(directory, compile=True), locate(str(directory)))
     sizes = Sizes(classifier)
     classifier = replace(classifier, score=sizes)
     classifier.prepare(2)
@@ -295,6 +297,7 @@ def test_a_compiled_model_gives_the_same_scores_and_runs_only_the_sizes_it_was_c
 def test_a_model_that_cannot_be_compiled_stops_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("no-such-compiler",))
-    classifier = load_torch(settings(checkpoints.save("vit", tmp_path), compile=True))
+    directory = checkpoints.save("vit", tmp_path)
+    classifier = load_torch(settings(directory, compile=True), locate(str(directory)))
     with pytest.raises(Fatal, match=r"model\.compile: .*install a C\+\+ compiler"):
         classifier.prepare(1)

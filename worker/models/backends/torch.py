@@ -17,7 +17,8 @@ from worker.models.backends import processor
 from worker.models.backends.engine import Engine, Score
 from worker.models.classifier import PixelBatch, ScoreBatch
 from worker.models.lines import first_line
-from worker.models.provenance.files import ModelFiles, fingerprint, locate
+from worker.models.provenance.files import ModelFiles, fingerprint
+from worker.models.provenance.whole import labels
 from worker.models.settings import Device, ModelSettings
 from worker.recipe import InputRecipe
 from worker.records import ModelIdentity
@@ -82,21 +83,20 @@ class TorchClassifier:
         return self.begin(batch)()
 
 
-def load(settings: ModelSettings) -> TorchClassifier:
-    """The model that the settings name, on its device.
+def load(settings: ModelSettings, files: ModelFiles) -> TorchClassifier:
+    """The model in these files, on the device that the settings name.
 
-    Raises ConfigurationError and Fatal as `worker.models.load.load` does.
+    Raises ConfigurationError and Fatal as `worker.models.load.load_known` does.
     """
     from transformers import AutoModelForImageClassification
 
     engine, dtype = open_engine(settings), DTYPES[settings.precision]
-    files = locate(settings.source)
     recipe = processor.read(files.directory)
     model = pretrained(AutoModelForImageClassification, files, dtype)
     scorer = Scorer(recipe, model, _activation(files.name, model.config), dtype)
     return TorchClassifier(
         identity=identity_of(files, recipe, settings),
-        labels=_labels(files.name, model.config),
+        labels=labels(files, model.config.id2label),
         recipe=recipe,
         engine=engine,
         score=placed(scorer, engine, settings),
@@ -181,13 +181,6 @@ def identity_of(files: ModelFiles, recipe: InputRecipe, settings: ModelSettings)
         runtime=runtime,
         precision=settings.precision,
     )
-
-
-def _labels(name: str, config: Any) -> tuple[str, ...]:
-    labels: dict[int, str] = config.id2label
-    if sorted(labels) != list(range(len(labels))):
-        raise Fatal(f"model {name}: id2label in config.json does not name the labels 0 to {len(labels) - 1}")
-    return tuple(labels[index] for index in range(len(labels)))
 
 
 def _activation(name: str, config: Any) -> Activation:
