@@ -36,6 +36,7 @@ def test_nothing_changed_is_nothing_shown() -> None:
             {"files": (*LOCK.files, LockedFile("new.json", 2, "f" * 64))},
             ("file new.json", "-", f"2 bytes, sha256 {'f' * 16}"),
         ),
+        ({"exports": ()}, ("export name.onnx", f"7 bytes, sha256 {'e' * 16}", "-")),
         ({"golden": (CAT, replace(CUP, photograph="mug.png"))}, ("scores of mug.png", "-", "owl 0.4")),
         (
             {"golden": (replace(CAT, scores=(0.6, 0.2, 0.15, 0.05)), CUP)},

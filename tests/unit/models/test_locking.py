@@ -14,8 +14,8 @@ import pytest
 from tests.unit.models import checkpoints
 from worker.errors import ConfigurationError, Fatal
 from worker.models.load import load_known
-from worker.models.provenance.lock import Licence, Lock, read, write
-from worker.models.provenance.locking import doubled, lock_of
+from worker.models.provenance.lock import Export, Licence, Lock, read, write
+from worker.models.provenance.locking import doubled, lock_of, with_exports_of
 from worker.models.settings import ModelSettings
 
 CARD = "---\nlicense: mit\nbase_model: google/vit-base-patch16-224\n---\n# A tiny ViT\n"
@@ -174,7 +174,7 @@ def test_a_licence_that_is_unknown_needs_one_too(start: Any, model: Path) -> Non
     unknown = lock_of(str(model), ModelSettings(device="cpu"))
     assert unknown.licence == Licence("unknown")
     with pytest.raises(ConfigurationError, match="licence unknown"):
-        start(unknown)
+        start(unknown, licences=("mit", "unknown"))
 
 
 def test_without_a_source_the_lock_names_it_and_two_models_of_the_hub_disagree(start: Any, lock: Lock) -> None:
@@ -184,6 +184,12 @@ def test_without_a_source_the_lock_names_it_and_two_models_of_the_hub_disagree(s
     with pytest.raises(ConfigurationError, match=r"model\.source is .*2, but .* locks .*1: leave model\.source out"):
         start(hub, source=f"someone/tiny-vit@{'2' * 40}")
     assert start(hub).provenance.lock  # a directory with the hub's bytes will do
+
+
+def test_exports_stay_with_the_files_that_they_were_made_of(lock: Lock) -> None:
+    old = replace(lock, exports=(Export("tiny.onnx", 7, "e" * 64, "fp32"),))
+    assert with_exports_of(old, lock).exports == old.exports
+    assert with_exports_of(old, replace(lock, files=lock.files[1:])).exports == ()
 
 
 def test_doubled_labels_are_named(model: Path) -> None:
