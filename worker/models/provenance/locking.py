@@ -22,7 +22,8 @@ def lock_of(source: str, settings: ModelSettings) -> Lock:
     """
     source = pinned(source)
     files = locate(source)
-    classifier = load_files(ModelSettings(device=settings.device, threads=settings.threads), files)
+    full = settings.model_copy(update={"precision": "fp32", "compile": False})
+    classifier = load_files(full, files)
     licence, base_models = card.read(files.directory)
     return Lock(
         source=source,
