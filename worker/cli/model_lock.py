@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli.common import progress_bar, quiet_logs, settings_of
+from worker.cli.common import progress_bar, quiet_logs, settings_of, table_console
 from worker.cli.model import group
 from worker.printable import printable
 
@@ -57,14 +57,13 @@ def lock(
 
 
 def _show(found: list[Change]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table("", "in the lock", "now", box=None, pad_edge=False)
     for change in found:
         table.add_row(*(Text(cell, overflow="fold") for cell in (change.subject, change.before, change.after)))
-    Console().print(table)
+    table_console().print(table)
 
 
 def _summary(made: Lock, path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli.common import quiet_logs, settings_of
+from worker.cli.common import quiet_logs, settings_of, table_console
 from worker.cli.model import group
 from worker.errors import ConfigurationError
 from worker.printable import printable
@@ -71,7 +71,6 @@ def _print(findings: Iterable[Finding]) -> bool:
 
 
 def _show_reference(classifier: Classifier, directory: Path) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -81,4 +80,4 @@ def _show_reference(classifier: Classifier, directory: Path) -> None:
     for row in beside(classifier, directory):
         numbers = (f"{row.reference:.6f}", f"{row.ours:.6f}", f"{row.difference:.1e}")
         table.add_row(row.photograph, Text(printable(row.label)), *numbers)
-    Console().print(table)
+    table_console().print(table)

@@ -16,11 +16,23 @@ import pytest
 
 from tests.unit.models import checkpoints, hub
 from tests.unit.models.hub import NAME, REVISION, Model
+from worker.models.provenance.lock import read
 
 LATER = "f" * 40
 PINNED = f"{NAME}@{REVISION}"
 NOWHERE = "http://127.0.0.1:9"
 
+_LOCK = """
+import sys
+from typer.testing import CliRunner
+from worker.cli.main import COMMAND_GROUPS
+from worker.cli.root import app
+for source in sys.argv[1:]:
+    words = ["--set", "model.device=cpu", "model", "lock", source, "--output", "lock.toml"]
+    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    print(done.output)
+    print("exit code", done.exit_code, flush=True)
+"""
 _ASK = """
 import json, os, sys
 from worker.errors import Fatal
@@ -43,12 +55,15 @@ os._exit(0)  # threads that wait for a hub which hangs would be waited for
 """
 
 
+def python(program: str, *words: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"} | variables
+    command = [sys.executable, "-c", program, *words]
+    return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=120, check=True)
+
+
 def ask(endpoint: str, cache: Path, *questions: str, **variables: str) -> list[Any]:
     """The answers to questions `pinned:SOURCE` and `locate:SOURCE`, from one process."""
-    environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(cache), "HF_HUB_DISABLE_TELEMETRY": "1"}
-    environment = {name: value for name, value in environment.items() if name != "HF_HUB_OFFLINE"} | variables
-    command = [sys.executable, "-c", _ASK, *questions]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    done = python(_ASK, *questions, HF_ENDPOINT=endpoint, HF_HOME=str(cache), **variables)
     assert done.stderr == ""
     lines = (line.partition("answer ") for line in done.stdout.splitlines())
     answers = [json.loads(after) for before, mark, after in lines if mark and not before]
@@ -159,3 +174,18 @@ def test_a_hub_that_is_down_or_not_to_be_asked_ends_in_one_line(tmp_path: Path) 
     assert "40 hex digits of a revision" in branch["said"]
     (offline,) = ask(NOWHERE, tmp_path, f"locate:{PINNED}", HF_HUB_OFFLINE="1")
     assert "cannot be fetched" in offline["said"]
+
+
+def test_a_lock_follows_a_branch_that_moved_and_shows_what_changed(served: Served, tmp_path: Path) -> None:
+    served.models[NAME].main = LATER
+    done = python(_LOCK, PINNED, NAME, cwd=tmp_path, HF_ENDPOINT=served.endpoint, HF_HOME=str(served.cache))
+    first, _, second = done.stdout.partition("exit code 0")
+    assert "licence: mit" in first
+    assert "exit code 1" in second
+    rows = {line.split()[0]: line.split()[1:] for line in second.splitlines() if line.strip()}
+    assert rows["revision"] == [REVISION, LATER]
+    assert rows["licence.id"] == ["mit", "other"]
+    assert "README.md" in second
+    assert "label" not in rows
+    lock = read(tmp_path / "lock.toml")
+    assert (lock.source, lock.name, lock.revision) == (PINNED, NAME, REVISION)

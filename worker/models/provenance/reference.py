@@ -34,7 +34,7 @@ def beside(classifier: Classifier, directory: Path) -> Iterator[Beside]:
     for name in PHOTOGRAPHS:
         image = photograph(name)
         with Image.open(BytesIO(image)) as opened:
-            answers = pipeline(opened.convert("RGB"), top_k=None)
+            answers = pipeline(opened.convert("RGB"), top_k=len(classifier.labels))
         found = classifier.predict(pixels(classifier.recipe, BytesIO(image)))[0].tolist()
         reference = _by_label((answer["label"], answer["score"]) for answer in answers)
         ours = _by_label(zip(classifier.labels, found, strict=True))
