@@ -15,7 +15,6 @@ from worker.cli.root import app
 from worker.errors import ConfigurationError
 from worker.models.provenance.lock import read
 
-
 DOUBLED = dict(enumerate(("cat", "crane", "crane", "owl", "bee", "elk", "dog")))
 """More labels than the pipeline shows by itself."""
 
