@@ -67,11 +67,10 @@ def _show(found: list[Change]) -> None:
 
 
 def _summary(made: Lock, path: Path) -> None:
-    from worker.models.provenance import licence
     from worker.models.provenance.locking import doubled
 
     typer.echo(f"{path}: {made.name} at {made.revision[:12]}, {printable(made.architecture)}")
-    typer.echo(f"licence: {licence.shown(made)}")
+    typer.echo(f"licence: {made.licence}")
     typer.echo(f"{len(made.files)} files, {len(made.labels)} labels")
     for golden in made.golden:
         label, score = made.top(golden)[0]

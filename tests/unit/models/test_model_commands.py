@@ -74,8 +74,8 @@ def test_a_model_is_verified_by_hand_and_beside_transformers(model: Path) -> Non
     assert code == 0
     lines = output.splitlines()
     assert {line.split()[0] for line in lines[:-5]} == {"ok"}
-    subjects = ["README.md", "config.json", "model.safetensors", "preprocessor_config.json", "licence", "base models"]
-    subjects += ["architecture", "licence accepted", "labels", "recipe"]
+    subjects = ["README.md", "config.json", "model.safetensors", "preprocessor_config.json", "revision"]
+    subjects += ["licence", "base models", "architecture", "licence accepted", "labels", "recipe"]
     subjects += [f"{name}.png" for name in ("astronaut", "chelsea", "coffee", "rocket")]
     assert [line[9:35].strip() for line in lines[:-5]] == subjects
     assert lines[-5].split("  ")[0] == "photograph"
