@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -21,6 +22,7 @@ from worker.app import Worker
 from worker.models.provenance.lock import write
 from worker.models.provenance.locking import lock_of
 from worker.models.settings import ModelSettings
+from worker.settings import Settings
 
 WHO = "legal, 2026-11-24, for the trial"
 
@@ -48,18 +50,22 @@ def logs() -> Iterator[list[EventDict]]:
     structlog.configure(wrapper_class=before)
 
 
-async def test_a_locked_model_starts_and_says_who_accepted_its_licence(
-    embedded: Cluster, saved: Path, logs: list[EventDict]
-) -> None:
-    topics = embedded.topics()
-    worker = Worker(embedded.settings(topics, *flags(saved)))
+async def provenance(settings: Settings, logs: list[EventDict]) -> Any:
+    """Starts a worker and stops it; what its /status said of the model in between."""
+    worker = Worker(settings)
     task = asyncio.create_task(worker.run())
     try:
         await until(lambda: task.done() or any(line["event"] == "worker.started" for line in logs), "it has started")
-        known = worker.status()["provenance"]
+        return worker.status()["provenance"]
     finally:
         worker.stop()
         await task
+
+
+async def test_a_locked_model_starts_and_says_who_accepted_its_licence(
+    embedded: Cluster, saved: Path, logs: list[EventDict]
+) -> None:
+    known = await provenance(embedded.settings(embedded.topics(), *flags(saved)), logs)
     assert known == {
         "source": str(saved / "tiny-vit"),
         "lock": str(saved / "lock.toml"),
@@ -70,6 +76,15 @@ async def test_a_locked_model_starts_and_says_who_accepted_its_licence(
     assert said["model.verified"]["lock"] == str(saved / "lock.toml")
     assert said["model.licence_accepted"]["accepted"] == WHO
     assert "model.not_locked" not in said
+
+
+async def test_a_model_without_a_lock_starts_with_a_warning(
+    embedded: Cluster, saved: Path, logs: list[EventDict]
+) -> None:
+    known = await provenance(embedded.settings(embedded.topics(), *flags(saved)[::2]), logs)
+    assert known["lock"] is None
+    (warning,) = [line for line in logs if line["event"] == "model.not_locked"]
+    assert (warning["log_level"], warning["source"]) == ("warning", str(saved / "tiny-vit"))
 
 
 @pytest.mark.parametrize("command", ["run", "check"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -177,11 +178,13 @@ def test_a_hub_that_is_down_or_not_to_be_asked_ends_in_one_line(tmp_path: Path) 
 
 
 def test_a_lock_follows_a_branch_that_moved_and_shows_what_changed(served: Served, tmp_path: Path) -> None:
-    served.models[NAME].main = LATER
-    done = python(_LOCK, PINNED, NAME, cwd=tmp_path, HF_ENDPOINT=served.endpoint, HF_HOME=str(served.cache))
-    first, _, second = done.stdout.partition("exit code 0")
+    model = served.models[NAME]
+    model.main = LATER
+    done = python(_LOCK, PINNED, PINNED, NAME, cwd=tmp_path, HF_ENDPOINT=served.endpoint, HF_HOME=str(served.cache))
+    first, again, second, _ = re.split(r"exit code \d", done.stdout)
+    assert re.findall(r"exit code (\d)", done.stdout) == ["0", "0", "1"]
     assert "licence: mit" in first
-    assert "exit code 1" in second
+    assert "nothing changed" in again
     rows = {line.split()[0]: line.split()[1:] for line in second.splitlines() if line.strip()}
     assert rows["revision"] == [REVISION, LATER]
     assert rows["licence.id"] == ["mit", "other"]
@@ -189,3 +192,6 @@ def test_a_lock_follows_a_branch_that_moved_and_shows_what_changed(served: Serve
     assert "label" not in rows
     lock = read(tmp_path / "lock.toml")
     assert (lock.source, lock.name, lock.revision) == (PINNED, NAME, REVISION)
+    assert len(model.asked) == len(set(model.asked)), "what is here is not asked for again, by nobody"
+    files = {path.rpartition("/")[2] for path in model.asked if f"/{NAME}/resolve/" in path}
+    assert files == {"README.md", "config.json", "model.safetensors", "preprocessor_config.json"}
