@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from worker.errors import ConfigurationError, Fatal
+from worker.models.backends import label_set
 from worker.models.classifier import Classifier, OutOfMemory
 from worker.models.provenance import licence, verify, whole
 from worker.models.provenance.files import ModelFiles, is_pinned, locate
@@ -78,12 +79,21 @@ def source_of(settings: ModelSettings, lock: Lock | None) -> str:
 
 def load_files(settings: ModelSettings, files: ModelFiles) -> Classifier:
     """The model in these files, loaded and warm. Raises as `load_known` does."""
-    from worker.models.backends.torch import load as load_torch
-
     whole.check(files)
-    classifier = load_torch(settings, files)
+    classifier = _backend(settings, files)
     warm_up(classifier)
     return classifier
+
+
+def _backend(settings: ModelSettings, files: ModelFiles) -> Classifier:
+    if whole.is_zero_shot(files):
+        from worker.models.backends.zero_shot import load as load_zero_shot
+
+        return load_zero_shot(settings, files)
+    label_set.require_none(settings, files.name)
+    from worker.models.backends.torch import load as load_torch
+
+    return load_torch(settings, files)
 
 
 def warm_up(classifier: Classifier) -> None:

@@ -10,6 +10,9 @@ from pathlib import Path
 from worker.errors import ConfigurationError
 from worker.models.settings import ModelSettings
 
+ZERO_SHOT = ("clip", "siglip")
+"""The `model_type` in config.json of the models that have no labels of their own."""
+
 _MOST = 10_000
 _LARGEST_FILE_BYTES = 2_000_000
 
@@ -19,6 +22,15 @@ def labels_of(settings: ModelSettings) -> tuple[str, ...]:
     if settings.labels_file is None:
         return checked(settings.labels, "model.labels")
     return read_labels(settings.labels_file)
+
+
+def require_none(settings: ModelSettings, name: str) -> None:
+    """Raises ConfigurationError where labels are given for a model that has its own."""
+    if settings.labels or settings.labels_file:
+        raise ConfigurationError(
+            f"model.labels: {name} is no zero-shot model ({', '.join(ZERO_SHOT)}) and has labels of its own: leave"
+            " model.labels and model.labels_file out"
+        )
 
 
 def read_labels(path: Path) -> tuple[str, ...]:

@@ -27,9 +27,6 @@ from worker.models.settings import ModelSettings
 from worker.recipe import InputRecipe
 from worker.records import ModelIdentity
 
-MODEL_TYPES = ("clip", "siglip")
-"""Of config.json: what this backend loads."""
-
 _TEXTS_AT_ONCE = 256
 
 
@@ -69,7 +66,7 @@ class Prompter:
     def tokens(self, labels: Sequence[str]) -> list[list[int]]:
         """The tokens of each label's prompts, the first label's first. Raises ConfigurationError."""
         longest = int(self.model.config.text_config.max_position_embeddings)
-        prompts = [template.format(label) for label in labels for template in self.templates]
+        prompts = self._prompts(labels)
         tokens: list[list[int]] = self.tokenizer(prompts)["input_ids"]
         for prompt, ids in zip(prompts, tokens, strict=True):
             if len(ids) > longest:
@@ -82,12 +79,14 @@ class Prompter:
     @torch.inference_mode()
     def embeddings(self, labels: Sequence[str]) -> torch.Tensor:
         """(L, D): of each label the mean of its prompts' embeddings, of length 1 again."""
-        prompts = [template.format(label) for label in labels for template in self.templates]
-        parts = [
-            self._embed(prompts[start : start + _TEXTS_AT_ONCE]) for start in range(0, len(prompts), _TEXTS_AT_ONCE)
-        ]
-        each = torch.cat(parts).view(len(labels), len(self.templates), -1)
+        prompts = self._prompts(labels)
+        starts = range(0, len(prompts), _TEXTS_AT_ONCE)
+        texts = torch.cat([self._embed(prompts[start : start + _TEXTS_AT_ONCE]) for start in starts])
+        each = texts.view(len(labels), len(self.templates), -1)
         return each[:, 0] if len(self.templates) == 1 else _unit(each.mean(dim=1))
+
+    def _prompts(self, labels: Sequence[str]) -> list[str]:
+        return [template.format(label) for label in labels for template in self.templates]
 
     def _embed(self, prompts: list[str]) -> torch.Tensor:
         inputs = self.tokenizer(prompts, return_tensors="pt", **self.padding).to(self.model.device)
@@ -98,27 +97,31 @@ class ZeroShotClassifier:
     """A zero-shot model and the labels that it scores. Keeps the `Classifier` contract, and `Renews`."""
 
     def __init__(
-        self, identity: ModelIdentity, recipe: InputRecipe, engine: Engine, encode: Score, prompter: Prompter
+        self,
+        identity: ModelIdentity,
+        labels: Sequence[str],
+        recipe: InputRecipe,
+        engine: Engine,
+        encode: Score,
+        prompter: Prompter,
     ) -> None:
-        """`identity`: of the model without labels."""
+        """`identity`: of the model without labels. Raises ConfigurationError where a label is too long for it."""
         self.recipe = recipe
         self._model_identity = identity
         self._engine = engine
         self._encode = encode
         self._prompter = prompter
         self._to_scores = _to_scores(prompter.model)
+        self._now = self._made(tuple(labels))
         self._next: Labels | None = None
 
-    def take(self, labels: Sequence[str]) -> None:
-        """Have these labels at once. For the start, before there are batches. Raises ConfigurationError."""
-        self._now = self._made(tuple(labels))
+    def about(self, labels: Sequence[str]) -> ZeroShotClassifier:
+        """The same model, with labels of its own. See `Relabels.about`."""
+        identity, engine = self._model_identity, self._engine
+        return ZeroShotClassifier(identity, labels, self.recipe, engine, self._encode, self._prompter)
 
     def relabel(self, labels: Sequence[str]) -> ModelIdentity:
-        """Have these labels from the next batch on; the identity that the outcomes will have then.
-
-        May be called in any thread; the model goes on with the labels it has. Raises ConfigurationError where a label
-        is too long for the model, Fatal where the device fails.
-        """
+        """Have these labels from the next batch on. See `Relabels.relabel`."""
         self._next = made = self._made(tuple(labels))
         return made.identity
 
@@ -175,9 +178,7 @@ def load(settings: ModelSettings, files: ModelFiles) -> ZeroShotClassifier:
     model = pretrained(AutoModelForZeroShotImageClassification, files, dtype)
     encode = placed(ImageEncoder(recipe, model, dtype), engine, settings)
     prompter = Prompter(files.name, model, _tokenizer(files), settings.templates, _padding(model))
-    classifier = ZeroShotClassifier(identity_of(files, recipe, settings), recipe, engine, encode, prompter)
-    classifier.take(labels)
-    return classifier
+    return ZeroShotClassifier(identity_of(files, recipe, settings), labels, recipe, engine, encode, prompter)
 
 
 def _tokenizer(files: ModelFiles) -> Any:
@@ -211,4 +212,5 @@ def _to_scores(model: Any) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def _unit(vectors: torch.Tensor) -> torch.Tensor:
-    return vectors / vectors.norm(p=2, dim=-1, keepdim=True)
+    length: torch.Tensor = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    return vectors / length

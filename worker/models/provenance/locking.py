@@ -8,7 +8,7 @@ from dataclasses import replace
 from worker.models.load import load_files
 from worker.models.provenance import card, whole
 from worker.models.provenance.files import locate, pinned
-from worker.models.provenance.golden import outputs
+from worker.models.provenance.golden import LABELS, outputs
 from worker.models.provenance.lock import Lock
 from worker.models.provenance.versions import versions
 from worker.models.settings import ModelSettings
@@ -22,8 +22,8 @@ def lock_of(source: str, settings: ModelSettings) -> Lock:
     """
     source = pinned(source)
     files = locate(source)
-    full = settings.model_copy(update={"precision": "fp32", "compile": False})
-    classifier = load_files(full, files)
+    labels = LABELS if whole.is_zero_shot(files) else ()
+    classifier = load_files(ModelSettings(device=settings.device, threads=settings.threads, labels=labels), files)
     licence, base_models = card.read(files.directory)
     return Lock(
         source=source,
