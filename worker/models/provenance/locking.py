@@ -8,7 +8,7 @@ from dataclasses import replace
 from worker.models.load import load_files
 from worker.models.provenance import card, whole
 from worker.models.provenance.files import locate, pinned
-from worker.models.provenance.golden import LABELS, outputs
+from worker.models.provenance.golden import LABELS, comparable, outputs
 from worker.models.provenance.lock import Lock
 from worker.models.provenance.versions import versions
 from worker.models.settings import ModelSettings
@@ -23,7 +23,8 @@ def lock_of(source: str, settings: ModelSettings) -> Lock:
     source = pinned(source)
     files = locate(source)
     labels = LABELS if whole.is_zero_shot(files) else ()
-    classifier = load_files(ModelSettings(device=settings.device, threads=settings.threads, labels=labels), files)
+    full = ModelSettings(device=settings.device, threads=settings.threads, labels=labels)
+    classifier = comparable(load_files(full, files))
     licence, base_models = card.read(files.directory)
     return Lock(
         source=source,
