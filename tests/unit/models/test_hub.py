@@ -120,11 +120,7 @@ def test_a_pinned_revision_is_fetched_without_what_is_not_needed_and_then_needs_
     assert set(fetched["files"]) == {"README.md", "config.json", "model.safetensors", "preprocessor_config.json"}
     assert ask(NOWHERE, served.cache, f"locate:{PINNED}") == [fetched]
     assert ask(NOWHERE, served.cache, f"locate:{PINNED}", HF_HUB_OFFLINE="1") == [fetched]
-
-
-def test_a_cache_that_was_copied_without_its_list_of_files_needs_no_hub(served: Served) -> None:
-    (fetched,) = served.ask(f"locate:{PINNED}")
-    shutil.rmtree(next(served.cache.glob("hub/models--*/trees")))
+    shutil.rmtree(next(served.cache.glob("hub/models--*/trees")))  # as in a cache that was copied here by hand
     assert ask(NOWHERE, served.cache, f"locate:{PINNED}") == [fetched]
 
 
