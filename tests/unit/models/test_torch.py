@@ -15,12 +15,12 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from tests.unit.models import checkpoints
 from worker.errors import ConfigurationError, Fatal
+from worker.models.backends.torch import TorchClassifier
+from worker.models.backends.torch import load as load_torch
 from worker.models.classifier import OutOfMemory, PixelBatch
 from worker.models.inference import Batcher
 from worker.models.load import load
 from worker.models.settings import BatchSettings, ModelSettings
-from worker.models.backends.torch import TorchClassifier
-from worker.models.backends.torch import load as load_torch
 from worker.observe.metrics import Metrics
 
 Change = dict[str, Any]
