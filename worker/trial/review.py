@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from worker.trial.answers import Answers
+from worker.trial.labels import ENOUGH
 
 THRESHOLDS = np.arange(100) / 100
 
@@ -31,8 +32,9 @@ def review(answers: Answers) -> list[Review]:
 
 
 def cheapest(points: Sequence[Review], error: float) -> Review | None:
-    """The lowest threshold at which what is not reviewed has no more than this share of errors, if there is one."""
-    return next((point for point in points if point.error is not None and point.error <= error), None)
+    """The lowest threshold that leaves no more than this share of errors, and enough images to say so, if any does."""
+    good = (point for point in points if point.error is not None and point.error <= error)
+    return next((point for point in good if point.left >= ENOUGH), None)
 
 
 def _at(answers: Answers, threshold: float) -> Review:

@@ -14,7 +14,7 @@ from worker.printable import printable
 from worker.trial.bootstrap import Estimate
 from worker.trial.comparison import Comparison
 from worker.trial.report import Report
-from worker.trial.review import cheapest
+from worker.trial.review import Review, cheapest
 from worker.trial.words import interval, number, share, verdict
 from worker.watch import bar
 
@@ -48,10 +48,9 @@ def _summary(report: Report) -> Table:
     _estimate(table, "mean recall of labels", figures.mean_recall)
     _estimate(table, "calibration error (ECE)", figures.ece)
     for error in _ERRORS:
-        if (point := cheapest(figures.review, error)) is not None:
-            found = f"{share(point.reviewed)} under {point.threshold:.2f}"
-            table.add_row(f"review for {error:.0%} errors", found, f"leaves {share(point.error)} of {point.left}")
-    table.add_row("images a second", f"{pace.images_per_s:.0f}", f"p50 {pace.p50_ms:.0f} ms, p99 {pace.p99_ms:.0f} ms")
+        _review(table, f"review for {error:.0%} errors", cheapest(figures.review, error))
+    times = f"an image: p50 {pace.p50_ms / 1000:.2f} s, p99 {pace.p99_ms / 1000:.2f} s, {pace.at_once} under way"
+    table.add_row("images a second", f"{pace.images_per_s:.0f}", times)
     return table
 
 
@@ -59,7 +58,15 @@ def _estimate(table: Table, name: str, estimate: Estimate) -> None:
     table.add_row(name, Text(share(estimate.value), "bold"), interval(estimate))
 
 
-def _comparison(comparison: Comparison) -> Table:
+def _review(table: Table, name: str, point: Review | None) -> None:
+    if point is None:
+        table.add_row(name, share(None), "no threshold on the confidence is enough")
+    else:
+        left = f"those under {point.threshold:.2f}; leaves {share(point.error)} of {point.left}"
+        table.add_row(name, share(point.reviewed), left)
+
+
+def _comparison(comparison: Comparison) -> RenderableType:
     table = _table(f"Against {printable(comparison.baseline.name)} of {printable(comparison.made_at)}")
     table.add_column("")
     table.add_column("images", justify="right")
@@ -71,8 +78,7 @@ def _comparison(comparison: Comparison) -> Table:
     )
     for name, count in rows:
         table.add_row(name, str(count))
-    table.caption = f"{verdict(comparison)} Top-1 by {share(comparison.difference.value)}."
-    return table
+    return Group(table, Text(verdict(comparison)))
 
 
 def _confusions(report: Report) -> Table:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from worker.trial.answers import Answers, Indices
+from worker.trial.answers import Answers, Floats, Indices
 from worker.trial.labels import ENOUGH
 
 THRESHOLDS = np.arange(1, 100) / 100
@@ -18,18 +18,21 @@ TARGET = 0.95
 
 RULE = (
     f"Act from the lowest score at which {TARGET:.0%} of at least {ENOUGH} images taken are right; "
-    f"review from the highest that still finds {TARGET:.0%} of the label's images."
+    f"review from the highest that still finds {TARGET:.0%} of the label's images. What is right depends on what comes:"
+    " it holds where labels are mixed as they are in the manifest."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """Two thresholds for a label, and what they do on these images."""
+    """Two thresholds for a label, either of which may be missing, and what they do on these images."""
 
     review: float | None
-    """From here on a person looks. None where acting alone finds enough, or even 0.01 finds too few."""
+    """From here on a person looks."""
     act: float | None
-    """From here on the label is believed. None where no threshold is precise enough."""
+    """From here on the label is believed."""
+    note: str
+    """Why one is missing; empty where none is."""
     reviewed: float
     """Share of all images that lie between the two."""
     missed: float
@@ -40,7 +43,7 @@ class Suggestion:
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One label at every threshold of `THRESHOLDS`. Labels with too few images have no points and no suggestion."""
+    """One label at every threshold of `THRESHOLDS`. One with too few images has no points."""
 
     label: str
     images: int
@@ -49,7 +52,8 @@ class Curve:
     hits: Sequence[int]
     """Those of them that have the label."""
     suggestion: Suggestion | None
-    why_not: str | None
+    why_not: str
+    """Why there is no suggestion; empty where there is one."""
 
 
 def curves(answers: Answers, names: Sequence[str]) -> list[Curve]:
@@ -73,31 +77,38 @@ def _curve(answers: Answers, label: int, name: str, images: int, kept: Indices) 
     right = answers.truth[answers.image[kept]] == label
     taken, hits = _reaching(score), _reaching(score[right])
     suggestion = _suggest(taken, hits, images, len(answers.truth))
-    why_not = None
-    if suggestion.act is None and suggestion.review is None:
-        why_not = "no threshold is precise enough, and none finds enough of its images"
-    return Curve(name, images, taken.tolist(), hits.tolist(), None if why_not else suggestion, why_not)
+    why_not = "" if suggestion else f"no threshold is precise enough, and {_finds(hits, images)}"
+    return Curve(name, images, taken.tolist(), hits.tolist(), suggestion, why_not)
 
 
-def _reaching(score: np.ndarray) -> Indices:
+def _reaching(score: Floats) -> Indices:
     """(99,): how many scores reach each threshold."""
     return len(score) - np.searchsorted(np.sort(score), THRESHOLDS.astype(np.float32))
 
 
-def _suggest(taken: Indices, hits: Indices, images: int, all_images: int) -> Suggestion:
+def _suggest(taken: Indices, hits: Indices, images: int, all_images: int) -> Suggestion | None:
     precise = np.flatnonzero((taken >= ENOUGH) & (hits >= TARGET * taken))
     finding = np.flatnonzero(hits >= TARGET * images)
     act = int(precise[0]) if len(precise) else None
     look = int(finding[-1]) if len(finding) else None
-    if act is not None and look is not None and act <= look:
-        look = None  # acting finds enough already
+    note = "" if act is not None else "no threshold is precise enough"
+    if look is None:
+        note = _finds(hits, images)
+    elif act is not None and act <= look:
+        look, note = None, "acting alone finds enough"
     lowest = look if look is not None else act
-    below = 0 if lowest is None else int(hits[lowest])
+    if lowest is None:
+        return None
     acted = int(taken[act]) if act is not None else 0
     return Suggestion(
         review=None if look is None else float(THRESHOLDS[look]),
         act=None if act is None else float(THRESHOLDS[act]),
+        note=note,
         reviewed=0.0 if look is None else (int(taken[look]) - acted) / all_images,
-        missed=1 - below / images,
+        missed=1 - int(hits[lowest]) / images,
         wrong=1 - int(hits[act]) / acted if act is not None else None,
     )
+
+
+def _finds(hits: Indices, images: int) -> str:
+    return f"even {THRESHOLDS[0]:g} finds only {hits[0] / images:.0%} of its images"
