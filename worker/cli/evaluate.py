@@ -16,9 +16,7 @@ def evaluate(
     context: typer.Context,
     manifest: Annotated[
         Path,
-        typer.Argument(
-            exists=True, help="CSV, TSV or JSON lines of image and label; or a directory with a folder for each label."
-        ),
+        typer.Argument(help="CSV, TSV or JSON lines of image and label; or a directory with a folder for each label."),
     ],
     json_file: Annotated[
         Path, typer.Option("--json", metavar="FILE", dir_okay=False, help="Where the figures go.")
