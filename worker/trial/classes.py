@@ -41,31 +41,35 @@ class Classes:
 def find(manifest: Manifest, labels: Sequence[str]) -> tuple[Classes, npt.NDArray[np.intp]]:
     """The classes, and that of each row. Raises ConfigurationError for labels that the model does not have.
 
-    A row's label is a name, or an index where no label has that name.
+    A row's label is a name, with `_` for a space where that is no name itself, or else an index.
     """
     by_name: dict[str, list[int]] = defaultdict(list)
     for index, name in enumerate(labels):
         by_name[name].append(index)
-    _check(manifest, by_name, labels)
-    merged = {row.label for row in manifest.rows if len(by_name.get(row.label, ())) > 1}
-    _check_not_mixed(manifest, merged, by_name, labels)
+    named = [_name(row.label, by_name) for row in manifest.rows]
+    _check(manifest, named, labels)
+    merged = {name for name in named if name is not None and len(by_name[name]) > 1}
+    _check_not_mixed(manifest, named, merged, by_name, labels)
     classes = _classes(labels, by_name, merged)
-    truth = [_index(row.label, by_name) for row in manifest.rows]
+    truth = [
+        int(row.label) if name is None else by_name[name][0] for row, name in zip(manifest.rows, named, strict=True)
+    ]
     return classes, classes.of_label[np.array(truth, np.intp)]
 
 
-def _index(label: str, by_name: _ByName) -> int:
-    return by_name[label][0] if label in by_name else int(label)
+def _name(label: str, by_name: _ByName) -> str | None:
+    """The model's label of that name, if it has one. Folders and files often have `_` for a space."""
+    return next((name for name in (label, label.replace("_", " ")) if name in by_name), None)
 
 
 def _is_index(label: str, count: int) -> bool:
     return label.isascii() and label.isdigit() and int(label) < count
 
 
-def _check(manifest: Manifest, by_name: _ByName, labels: Sequence[str]) -> None:
+def _check(manifest: Manifest, named: Sequence[str | None], labels: Sequence[str]) -> None:
     unknown: dict[str, list[Row]] = defaultdict(list)
-    for row in manifest.rows:
-        if row.label not in by_name and not _is_index(row.label, len(labels)):
+    for row, name in zip(manifest.rows, named, strict=True):
+        if name is None and not _is_index(row.label, len(labels)):
             unknown[row.label].append(row)
     most_first = sorted(unknown.items(), key=lambda item: -len(item[1]))
     if unknown:
@@ -82,12 +86,14 @@ def _complaint(manifest: Manifest, label: str, rows: Sequence[Row], labels: Sequ
     return f"{what}; {hint(label, labels)}"
 
 
-def _check_not_mixed(manifest: Manifest, merged: set[str], by_name: _ByName, labels: Sequence[str]) -> None:
-    for row in manifest.rows:
-        if row.label not in by_name and (name := labels[int(row.label)]) in merged:
+def _check_not_mixed(
+    manifest: Manifest, named: Sequence[str | None], merged: set[str], by_name: _ByName, labels: Sequence[str]
+) -> None:
+    for row, name in zip(manifest.rows, named, strict=True):
+        if name is None and (same := labels[int(row.label)]) in merged:
             raise ConfigurationError(
-                f"{manifest.path}: {row.where} has the index {row.label}, and other rows the name {name!r}, which"
-                f" stands for {_either(by_name[name])}: write its index in all rows, or its name"
+                f"{manifest.path}: {row.where} has the index {row.label}, and other rows the name {same!r}, which"
+                f" stands for {_either(by_name[same])}: write its index in all rows, or its name"
             )
 
 

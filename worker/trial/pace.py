@@ -1,14 +1,13 @@
-"""How fast a trial went: of this run, with what else the machine did meanwhile."""
+"""How fast a trial went: of this run, with what else the machine did meanwhile. PURE."""
 
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 
 import numpy as np
 
-from worker.chain import Classified
+_SHORTEST_S = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +27,19 @@ class Pace:
 
 
 class Stopwatch:
-    """Started when it is made; told of the end of each image."""
+    """Told of the end of each image. Times are those of one monotonic clock, in seconds."""
 
-    def __init__(self, warm_up: int, at_once: int) -> None:
-        self._started_s = time.monotonic()
+    def __init__(self, started_s: float, warm_up: int, at_once: int) -> None:
+        self._started_s = started_s
         self._warm_up = warm_up
         self._at_once = at_once
         self._ended_s: list[float] = []
         self._took_s: list[float] = []
 
-    def ended(self, classified: Classified | None) -> float:
-        """One more image ended, classified or not. Images a second until now."""
-        self._ended_s.append(time.monotonic())
-        self._took_s.append(_took_s(classified) if classified is not None else math.nan)
+    def ended(self, now_s: float, took_s: float | None) -> float:
+        """One more image ended; `took_s` is None where it was rejected. Images a second until now."""
+        self._ended_s.append(now_s)
+        self._took_s.append(math.nan if took_s is None else took_s)
         return self._rate()
 
     def _left_out(self) -> int:
@@ -49,16 +48,13 @@ class Stopwatch:
     def _rate(self) -> float:
         left_out = self._left_out()
         begun_s = self._ended_s[left_out - 1] if left_out else self._started_s
-        return (len(self._ended_s) - left_out) / max(1e-9, self._ended_s[-1] - begun_s)
+        return (len(self._ended_s) - left_out) / max(_SHORTEST_S, self._ended_s[-1] - begun_s)
 
     def pace(self) -> Pace:
-        """The pace of the whole run, of one image at least that was classified."""
+        """The pace of the whole run, of which one image at least was classified."""
         left_out = self._left_out()
-        took = self._took_s[left_out:] if not all(map(math.isnan, self._took_s[left_out:])) else self._took_s
-        p50, p99 = (float(value) * 1000 for value in np.nanquantile(took, [0.5, 0.99]))
-        return Pace(len(self._ended_s) - left_out, left_out, self._rate(), self._at_once, p50, p99)
-
-
-def _took_s(classified: Classified) -> float:
-    prediction = classified.prediction
-    return classified.fetch_s + classified.decode_s + prediction.wait_s + prediction.compute_s
+        counted = self._took_s[left_out:]
+        # Where all that was counted was rejected, the images of the first batch are better than none.
+        took_s = self._took_s if all(map(math.isnan, counted)) else counted
+        p50, p99 = (float(value) * 1000 for value in np.nanquantile(took_s, [0.5, 0.99]))
+        return Pace(len(counted), left_out, self._rate(), self._at_once, p50, p99)

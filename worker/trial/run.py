@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import Progress
 
+from worker.chain import Classified
 from worker.errors import Fatal
 from worker.local import LocalImages, Verdict
 from worker.observe.metrics import Metrics
@@ -65,9 +67,9 @@ class _Examination:
         rows, at_once = self._manifest.rows, 4 * settings.batch.max_size
         images = LocalImages(room, settings.images, at_once)
         task = progress.add_task("classified", total=len(rows))
-        stopwatch = Stopwatch(settings.batch.max_size, at_once)
+        stopwatch = Stopwatch(time.monotonic(), settings.batch.max_size, at_once)
         async for verdict in images.verdicts(row.place for row in rows):
-            rate = stopwatch.ended(verdict.classified)
+            rate = stopwatch.ended(time.monotonic(), _took_s(verdict.classified))
             self._take(verdict)
             progress.update(task, advance=1, description=f"classified, {rate:.0f} a second")
         self._check_any()
@@ -98,6 +100,13 @@ class _Examination:
                 f"{self._manifest.path}: not one of {len(self._results)} images could be classified ({told}); the first"
                 f" is {self._results[0].source!r}: {self._results[0].detail}"
             )
+
+
+def _took_s(classified: Classified | None) -> float | None:
+    if classified is None:
+        return None
+    prediction = classified.prediction
+    return classified.fetch_s + classified.decode_s + prediction.wait_s + prediction.compute_s
 
 
 def _frame(pixels: Pixels, frame: int) -> npt.NDArray[np.uint8]:

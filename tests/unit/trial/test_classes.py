@@ -31,6 +31,12 @@ def test_a_label_is_a_name_or_an_index() -> None:
     assert classes.names[:3] == ("tabby", "crane (1)", "tiger cat")
 
 
+def test_a_name_may_have_an_underscore_for_a_space() -> None:
+    _, truth = found("tiger_cat", "tiger cat")
+    assert truth == [2, 2]
+    assert "no label 'tiger-cat'" in complaint("tiger-cat")
+
+
 def test_a_name_wins_over_an_index() -> None:
     classes, (four,) = found("4")
     assert classes.names[four] == "4"

@@ -80,6 +80,12 @@ def test_a_page_without_a_fault_in_the_model_says_so() -> None:
     assert "rejected" not in text
 
 
+def test_the_page_says_what_top_1_is_of_a_multi_label_model() -> None:
+    found = report(RESULTS[:3])
+    assert "multi-label" not in page(found, {})
+    assert "multi-label" in page(replace(found, figures=replace(found.figures, distribution=False)), {})
+
+
 def test_the_page_says_how_images_that_were_rejected_count() -> None:
     text = page(report([*RESULTS[:3], result("no.jpg", "a", None)]), {})
     assert "top-1 with them as wrong: 75.0 %" in text
