@@ -38,7 +38,7 @@ def complaint(path: Path, columns: Columns = PLAIN) -> str:
         "file,label\na.jpg,cat\nsub/b.jpg,12\n",
         "label,split,Path\ncat,x,a.jpg\n12,y,sub/b.jpg\n",
         "a.jpg\tcat\nsub/b.jpg\t12",
-        "\ufeffimage;class\r\na.jpg;cat\r\n\r\nsub/b.jpg;12\r\n",
+        "\ufeffa.jpg;cat\r\n\r\nsub/b.jpg;12\r\n",
         ' file , species \n"a.jpg",cat\n sub/b.jpg, 12 ,more\n',
         '{"image": "a.jpg", "label": "cat"}\n\n{"label": 12, "image": "sub/b.jpg", "size": [1, 2]}\n',
         '{"url": "a.jpg", "class_name": "cat"}\n{"url": "sub/b.jpg", "class_name": "12"}',
