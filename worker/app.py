@@ -22,6 +22,8 @@ from worker.kafka.sink import AtLeastOnceSink
 from worker.kafka.thread import KafkaThread, raise_ended
 from worker.kafka.topics import require_topics
 from worker.models.classifier import Classifier
+from worker.models.load import Provenance
+from worker.models.settings import DEMO
 from worker.observe.health import HealthPages
 from worker.observe.metrics import Metrics
 from worker.opening import OpenChain, open_chain
@@ -88,8 +90,8 @@ class Worker:
         await self._until_the_end(kafka, pipeline)
 
     def _build_pipeline(self, room: OpenChain, registry: Registry | None, encode: Encoder) -> Pipeline:
-        settings, identity = self.settings, room.classifier.identity
-        results = Classifications(settings.kafka.topics, settings.events, identity, room.classifier.labels, encode)
+        settings = self.settings
+        results = Classifications(settings.kafka.topics, settings.events, room.head, encode)
         return Pipeline(
             EventDecoder(settings.events, registry),
             room.chain,
@@ -131,7 +133,7 @@ class Worker:
         )
 
     def _dead_letters(self, room: OpenChain) -> DeadLetters:
-        return DeadLetters(self.settings.kafka.topics.dead_letters, room.classifier.identity.fingerprint)
+        return DeadLetters(self.settings.kafka.topics.dead_letters, room.head)
 
     def _finish(self, ticket: Ticket, outcome: Any) -> None:
         assert self._kafka is not None
@@ -164,6 +166,8 @@ class Worker:
         self.metrics.model_loaded.set(1)
         self.metrics.model_info.labels(**asdict(identity)).set(1)
         log.info("model.loaded", **asdict(identity), labels=len(room.classifier.labels))
+        if room.provenance is not None:
+            _announce_provenance(room.provenance)
         if room.confinement.shut:
             log.info("decoders.confined", **room.confinement.facts())
         else:
@@ -203,7 +207,8 @@ class Worker:
         snapshot = self._kafka.reporter.snapshot if self._kafka else None
         return {
             "version": __version__,
-            "model": asdict(self._open.classifier.identity) if self._open else None,
+            "model": asdict(self._open.head().identity) if self._open else None,
+            "provenance": asdict(self._open.provenance) if self._open and self._open.provenance else None,
             "decoders": self._open.confinement.facts() if self._open else None,
             "group": self.settings.kafka.group_id,
             "memory_bound_bytes": self._memory_bytes or None,
@@ -212,3 +217,12 @@ class Worker:
             "assignment": [asdict(partition) for partition in snapshot.partitions] if snapshot else [],
             "not_ready": self._not_ready(),
         }
+
+
+def _announce_provenance(known: Provenance) -> None:
+    if known.lock is not None:
+        log.info("model.verified", lock=known.lock, licence=known.licence)
+    elif known.source != DEMO:
+        log.warning("model.not_locked", source=known.source, next="image-worker model lock, then set model.lock")
+    if known.licence_accepted is not None:
+        log.warning("model.licence_accepted", licence=known.licence, accepted=known.licence_accepted)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +21,13 @@ from worker.images.fetch import Fetcher
 from worker.images.pool import DecodePool
 from worker.images.settings import ImagesSettings
 from worker.images.threads import ThreadDecoder
-from worker.models.classifier import Classifier
+from worker.models.classifier import Classifier, Prepares
 from worker.models.inference import Batcher
-from worker.models.load import load
+from worker.models.load import Provenance, load_known
 from worker.observe.metrics import Metrics
 from worker.policy import Policy
 from worker.recipe import InputRecipe
+from worker.records import Head
 from worker.seen import Seen
 from worker.settings import Settings
 
@@ -43,7 +44,11 @@ class OpenChain:
 
     chain: Chain
     classifier: Classifier
+    head: Callable[[], Head]
+    """Labels and identity as they are now."""
     policy: Policy
+    provenance: Provenance | None
+    """Where the model comes from; None of a classifier that was given."""
     confinement: Confinement
     memory_bytes: int
     """A bound on the resident memory of all processes: what is resident now, and all that the settings let grow."""
@@ -56,8 +61,10 @@ async def open_chain(
     """Load the model (unless one is given) and open fetcher, decoder and batcher; close them at the end."""
     _allow_open_files()
     async with AsyncExitStack() as stack:
+        loaded = None
         if classifier is None:
-            classifier = await asyncio.to_thread(load, settings.model)
+            loaded = await asyncio.to_thread(load_known, settings.model)
+            classifier = loaded.classifier
         policy = Policy(settings.policy, classifier.labels)
         fetcher = Fetcher(settings.images, metrics)
         await fetcher.start()
@@ -73,7 +80,15 @@ async def open_chain(
         chain = Chain(fetcher, decoder, batcher, policy, metrics, room=_room(settings), seen=seen)
         held = fetcher.memory_bytes() + decoder.memory_bytes() + batcher.memory_bytes()
         held += _chain_bytes(settings, classifier)
-        yield OpenChain(chain, classifier, policy, decoder.confinement(), _peak_resident_bytes() + held)
+        yield OpenChain(
+            chain,
+            classifier,
+            lambda: batcher.head,
+            policy,
+            loaded.provenance if loaded else None,
+            decoder.confinement(),
+            _peak_resident_bytes() + held,
+        )
 
 
 def open_decoder(settings: ImagesSettings, recipe: InputRecipe, metrics: Metrics) -> Decoder:
@@ -108,6 +123,8 @@ def _allow_open_files() -> None:
 
 def _fill_up(classifier: Classifier, batch_size: int) -> None:
     """Run one full batch, so that the model's largest activations are in the memory that is measured after it."""
+    if isinstance(classifier, Prepares):
+        classifier.prepare(batch_size)
     recipe = classifier.recipe
     classifier.predict(np.zeros((batch_size, recipe.height, recipe.width, 3), np.uint8))
 

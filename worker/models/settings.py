@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from worker.knobs import Section
 
@@ -17,12 +18,29 @@ Precision = Literal["fp32", "bf16", "fp16"]
 class ModelSettings(Section):
     """Which model, where it runs, and how exactly it counts."""
 
-    source: str = Field(
-        DEMO,
+    source: str | None = Field(
+        None,
         min_length=1,
         description="A local directory, `owner/name@revision` with the revision's 40 hex digits, or `demo`. A branch is"
-        " refused: what it names tomorrow is not what was tested today. The default is the demo's model, which needs"
-        " no hub: EfficientNet-Lite0 with the 1000 classes of ImageNet.",
+        " refused: what it names tomorrow is not what was tested today. Unset, it is the source that `model.lock`"
+        " names, and without a lock `demo`, which needs no hub: EfficientNet-Lite0 with the 1000 classes of ImageNet.",
+    )
+    lock: Path | None = Field(
+        None,
+        description="A lock file that `image-worker model lock` wrote. The worker then starts only when every file of"
+        " the model, its labels, recipe and golden outputs are those of the lock. Unset, nothing is held against"
+        " anything, and the log says so: a model is locked when it has been tried.",
+    )
+    licences: tuple[str, ...] = Field(
+        ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "isc", "unlicense"),
+        description="Licences, as model cards name them, with which a locked model runs without being asked for. The"
+        " default has those that allow any use and ask for little more than a notice; case does not matter.",
+    )
+    licence_accepted: str | None = Field(
+        None,
+        min_length=1,
+        description="`who, when, why`: the written acceptance of a locked model's licence that is unknown or not in"
+        " `model.licences`. It is logged at each start and shown in `/status`. Unset, such a model does not start.",
     )
     device: Device = Field(
         "auto",
@@ -41,6 +59,44 @@ class ModelSettings(Section):
         description="Threads for one forward pass on a CPU. The default 0 takes the CPUs that the container may use,"
         " because more threads than those make the kernel throttle the whole process.",
     )
+    labels: tuple[str, ...] = Field(
+        (),
+        description="The labels of a zero-shot model (CLIP, SigLIP), which has none of its own. Each is put into the"
+        " prompts of `model.templates`. Only for such a model: the labels of any other are in its files.",
+    )
+    labels_file: Path | None = Field(
+        None,
+        description="Labels of a zero-shot model in a file instead, UTF-8, one a line. It is watched: what is written"
+        " there takes effect between two batches, without a restart, and `model.labels_version` of each outcome says"
+        " which set it had. A file that cannot be used is refused, said in the log, and the labels stay as they are.",
+    )
+    templates: tuple[str, ...] = Field(
+        ("This is a photo of {}.",),
+        min_length=1,
+        description="Prompts that a zero-shot model's labels are put into, in the place of `{}`. With several, a label"
+        " is the mean of its prompts. The default is that of transformers' zero-shot pipeline, so scores are the same.",
+    )
+    compile: bool = Field(
+        False,
+        description="Whether torch.compile makes kernels for this model. Batches then are filled up to powers of two,"
+        " each of which is compiled before the worker is ready: a start takes a minute or more, and needs a C++"
+        " compiler on a CPU. Off by default: it pays on a GPU, seldom on a CPU.",
+    )
+    deterministic: bool = Field(
+        False,
+        description="Whether the same image gives the same scores to the last bit on the same kind of machine,"
+        " whichever images came with it: only deterministic kernels, and each batch filled up to batch.max_size."
+        " Off by default, since a lone image then costs as much as a full batch. Without it scores differ by 1e-7.",
+    )
+
+    @model_validator(mode="after")
+    def _labels_are_given_once(self) -> Self:
+        if self.labels and self.labels_file is not None:
+            raise ValueError("labels and labels_file are both set: write one of them")
+        for template in self.templates:
+            if "{}" not in template or template.count("{") + template.count("}") != 2:
+                raise ValueError(f"the template {template!r} needs one {{}} for the label, and no other braces")
+        return self
 
 
 class BatchSettings(Section):
