@@ -22,8 +22,8 @@ Figure = Callable[[Draw], Numbers]
 ROUNDS = 2000
 LEVEL = 0.95
 _SEED = 20_250
-_DRAWN_AT_ONCE = 2_000_000
-"""Indices: bounds the memory of a pass to some tens of megabytes."""
+_DRAWN_AT_ONCE = 500_000
+"""Indices: bounds the memory of a pass to some twenty megabytes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ class Figures:
     """Whether an image's scores sum to 1; else each label has a probability of its own (multi-label)."""
     top1: Estimate
     top5: Estimate
+    """None where there are no more than five labels: it would be 1 whatever the model."""
     mean_recall: Estimate
     ece: Estimate
     labels: Sequence[LabelFigures]
@@ -38,7 +39,7 @@ def add_up(answers: Answers, names: Sequence[str]) -> Figures:
         images=len(answers.truth),
         distribution=answers.distribution,
         top1=of_mean(answers.right),
-        top5=of_mean(answers.rank < 5),
+        top5=of_mean(answers.rank < 5) if answers.classes > 5 else Estimate(None),
         mean_recall=mean_recall(answers),
         ece=ece(answers),
         labels=labels(answers, names),

@@ -44,7 +44,8 @@ def _summary(report: Report) -> Table:
     _estimate(table, "top-1", figures.top1)
     if report.rejected:
         _estimate(table, "top-1, rejected as wrong", report.top1_of_all)
-    _estimate(table, "top-5", figures.top5)
+    if figures.top5.value is not None:
+        _estimate(table, "top-5", figures.top5)
     _estimate(table, "mean recall of labels", figures.mean_recall)
     _estimate(table, "calibration error (ECE)", figures.ece)
     for error in _ERRORS:
@@ -97,9 +98,9 @@ def _confusions(report: Report) -> Table:
 def _thresholds(report: Report) -> Table | Text:
     curves = report.figures.thresholds
     found = [(curve, curve.suggestion) for curve in curves if curve.suggestion is not None]
-    few = f"{len(curves) - len(found)} labels get no threshold suggested, most for want of images"
+    without = f"Of {len(curves)} labels {len(curves) - len(found)} get no threshold suggested; the page says why"
     if not found:
-        return Text(few)
+        return Text(without)
     table = _table("Thresholds suggested")
     table.add_column("label", ratio=1, overflow="fold")
     for name in ("images", "review from", "act from", "reviewed", "missed", "wrong"):
@@ -108,7 +109,7 @@ def _thresholds(report: Report) -> Table | Text:
         marks = (number(suggestion.review), number(suggestion.act))
         shares = (share(suggestion.reviewed), share(suggestion.missed), share(suggestion.wrong))
         table.add_row(Text(printable(curve.label)), str(curve.images), *marks, *shares)
-    table.caption = few if len(found) < len(curves) else None
+    table.caption = without if len(found) < len(curves) else None
     return table
 
 
