@@ -1,0 +1,130 @@
+"""Image classifiers in ONNX files on ONNX Runtime, on a CPU or a CUDA device: our exports, and other people's files."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from worker.cpus import available_cpus
+from worker.errors import ConfigurationError, Fatal
+from worker.models.backends import onnx_file
+from worker.models.backends.onnx_source import OnnxSource, read
+from worker.models.classifier import OutOfMemory, PixelBatch, ScoreBatch
+from worker.models.lines import first_line
+from worker.models.settings import ModelSettings
+from worker.recipe import InputRecipe
+from worker.records import ModelIdentity
+
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_FATAL_ONLY = 4
+_FULL = ("failed to allocate memory", "bad_alloc", "out of memory", "alloc_failed")
+"""What ONNX Runtime's errors say of memory, in lower case: it has no kind of error for it."""
+_FEW, _MORE = 1, 3
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxClassifier:
+    """A session over a self-contained graph. Keeps the `Classifier` contract."""
+
+    identity: ModelIdentity
+    labels: tuple[str, ...]
+    recipe: InputRecipe
+    session: Any
+
+    def predict(self, batch: PixelBatch) -> ScoreBatch:
+        """Scores of (N, H, W, 3) uint8 pixels; see `Classifier.predict`.
+
+        int8 is the exception to its third sentence: its activations are quantised by the range that they have in the
+        whole batch, so that the other images change a score a little.
+        """
+        try:
+            scores: ScoreBatch = self.session.run(None, {self.session.get_inputs()[0].name: batch})[0]
+        except Exception as error:
+            reason = first_line(error)
+            if not any(words in str(error).lower() for words in _FULL):
+                if self.session.get_providers()[0] == _CPU:
+                    raise
+                raise Fatal(f"the device failed, and the worker has to be started anew: {reason}") from error
+        else:
+            return scores
+        raise OutOfMemory(f"{len(batch)} images did not fit the device: {reason}")
+
+
+def load(settings: ModelSettings, path: Path) -> OnnxClassifier:
+    """The model in an ONNX file: an export, which says all of itself, or any other with its description beside it.
+
+    Raises ConfigurationError and Fatal as `worker.models.load.load` does.
+    """
+    return opened(read(path), settings)
+
+
+def opened(source: OnnxSource, settings: ModelSettings) -> OnnxClassifier:
+    """A session over what was read, tried with two batches. Raises as `load` does."""
+    session = _session(source, settings)
+    runtime = f"onnxruntime {_runtime().__version__}"
+    classifier = OnnxClassifier(source.identity(runtime), source.labels, source.recipe, session)
+    _try(classifier, source.path)
+    return classifier
+
+
+def _runtime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ConfigurationError(onnx_file.MISSING_EXTRA) from error
+    return onnxruntime
+
+
+def _session(source: OnnxSource, settings: ModelSettings) -> Any:
+    runtime = _runtime()
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = settings.threads or available_cpus()
+    options.inter_op_num_threads = 1
+    # Threads that spin between two batches would take the CPUs of the decode processes; not spinning costs no images.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Kept for each size of a batch, and none is ever given back: memory would grow with every new size.
+    options.enable_mem_pattern = False
+    # What goes wrong is raised too, and its line would go between the log's lines.
+    options.log_severity_level = _FATAL_ONLY
+    try:
+        return runtime.InferenceSession(source.graph, options, providers=_providers(settings, runtime))
+    except Exception as error:
+        raise Fatal(f"ONNX Runtime cannot run the file {source.path}: {first_line(error)}") from error
+
+
+def _providers(settings: ModelSettings, runtime: Any) -> list[str]:
+    present = _CUDA in runtime.get_available_providers()
+    if settings.device == "cuda" and not present:
+        raise ConfigurationError(
+            "model.device is `cuda`, but ONNX Runtime has no CUDA here: install onnxruntime-gpu in the place of"
+            " onnxruntime, or write `cpu` or `auto`"
+        )
+    return [_CUDA, _CPU] if present and settings.device != "cpu" else [_CPU]
+
+
+def _try(classifier: OnnxClassifier, path: Path) -> None:
+    """Two sizes of a batch, of noise. Raises Fatal where one fails, or an image's scores depend on the others.
+
+    A graph may declare a free batch and have a fixed one inside.
+    """
+    recipe = classifier.recipe
+    noise = np.random.default_rng(0).integers(0, 256, (_MORE, recipe.height, recipe.width, 3), np.uint8)
+    try:
+        few, more = classifier.predict(noise[:_FEW]), classifier.predict(noise)
+    except OutOfMemory:
+        raise
+    except Exception as error:
+        raise Fatal(
+            f"the ONNX file {path} does not take batches of {_FEW} and of {_MORE} images: {first_line(error)};"
+            " export it anew with a free batch"
+        ) from error
+    for scores, count in ((few, _FEW), (more, _MORE)):
+        if scores.shape != (count, len(classifier.labels)):
+            raise Fatal(
+                f"the ONNX file {path} gives scores of shape {scores.shape} for {count} images and"
+                f" {len(classifier.labels)} labels"
+            )
