@@ -88,8 +88,8 @@ class Worker:
         await self._until_the_end(kafka, pipeline)
 
     def _build_pipeline(self, room: OpenChain, registry: Registry | None, encode: Encoder) -> Pipeline:
-        settings, identity = self.settings, room.classifier.identity
-        results = Classifications(settings.kafka.topics, settings.events, identity, room.classifier.labels, encode)
+        settings = self.settings
+        results = Classifications(settings.kafka.topics, settings.events, room.head, encode)
         return Pipeline(
             EventDecoder(settings.events, registry),
             room.chain,
@@ -131,7 +131,7 @@ class Worker:
         )
 
     def _dead_letters(self, room: OpenChain) -> DeadLetters:
-        return DeadLetters(self.settings.kafka.topics.dead_letters, room.classifier.identity.fingerprint)
+        return DeadLetters(self.settings.kafka.topics.dead_letters, room.head)
 
     def _finish(self, ticket: Ticket, outcome: Any) -> None:
         assert self._kafka is not None
@@ -203,7 +203,7 @@ class Worker:
         snapshot = self._kafka.reporter.snapshot if self._kafka else None
         return {
             "version": __version__,
-            "model": asdict(self._open.classifier.identity) if self._open else None,
+            "model": asdict(self._open.head().identity) if self._open else None,
             "decoders": self._open.confinement.facts() if self._open else None,
             "group": self.settings.kafka.group_id,
             "memory_bound_bytes": self._memory_bytes or None,

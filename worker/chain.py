@@ -85,7 +85,7 @@ class Chain:
         encoded = await self._fetcher.fetch(reference)
         fetch_s = time.monotonic() - started_s
         self._fetched.observe(fetch_s)
-        if (before := self._seen.before(encoded)) is not None:
+        if (before := self._seen.before(encoded, self._holds)) is not None:
             return replace(before, fetch_s=fetch_s)
         progress.stage = Stage.DECODE
         fetched_s = time.monotonic()
@@ -99,6 +99,10 @@ class Chain:
         self._decoded.observe(decode_s)
         return pixels, fetch_s, decode_s
 
+    def _holds(self, before: Classified) -> bool:
+        """Whether the model would still say the same of the same bytes."""
+        return before.prediction.head is self._batcher.head
+
     async def _judge(self, pixels: Pixels, fetch_s: float, decode_s: float, progress: Progress) -> Classified:
         progress.stage = Stage.CLASSIFY
         # All frames join before anything is awaited. Where one fails, gather sees to the others' ends.
@@ -111,7 +115,10 @@ class Chain:
 
     def _decide(self, pixels: Pixels, predictions: Sequence[Prediction]) -> tuple[Prediction, Decision]:
         """What the frame that decides was given, and the decision."""
-        decisions = [self._policy.decide(prediction.scores) for prediction in predictions]
+        decisions = []
+        for prediction in predictions:
+            self._policy = self._policy.of(prediction.head.labels)
+            decisions.append(self._policy.decide(prediction.scores))
         index = self._policy.gravest(decisions)
         return predictions[index], replace(decisions[index], frame=pixels.frames[index])
 

@@ -76,7 +76,7 @@ class Reason(StrEnum):
     DECODER_CRASHED = "decoder_crashed", Stage.DECODE, "The decoder died of this image."
 
     MODEL_FAILED = "model_failed", Stage.CLASSIFY, "The model failed on this image, alone in a batch."
-    INVALID_SCORES = "invalid_scores", Stage.CLASSIFY, "The model gave scores that are not finite numbers."
+    MODEL_OUTPUT_INVALID = "model_output_invalid", Stage.CLASSIFY, "The model's scores are not finite numbers."
 
     OUTCOME_TOO_LARGE = "outcome_too_large", Stage.PUBLISH, "The broker refused the outcome for its size."
     OUTCOME_REFUSED = "outcome_refused", Stage.PUBLISH, "The broker refused the outcome: it lacks a key, or is too old."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -39,7 +39,7 @@ class Verdict:
         """What the policy decided, if anything."""
         return self.classified.decision if self.classified is not None else self.unscannable
 
-    def as_json(self, labels: Sequence[str], top_k: int) -> dict[str, Any]:
+    def as_json(self, top_k: int) -> dict[str, Any]:
         """The fields of `classify --json`; None where one does not apply."""
         row: dict[str, Any] = dict.fromkeys(_FIELDS)
         if self.classified is not None:
@@ -47,7 +47,7 @@ class Verdict:
             row |= {"label": seen.decision.label, "score": seen.decision.score, "sha256": seen.pixels.sha256}
             row |= {"width": seen.pixels.width, "height": seen.pixels.height, "format": seen.pixels.format}
             row |= {"frames": seen.pixels.frame_count, "frame": seen.decision.frame}
-            row |= {"scores": best(labels, seen.prediction.scores, top_k)}
+            row |= {"scores": best(seen.prediction.head.labels, seen.prediction.scores, top_k)}
         if self.rejected is not None:
             row |= {"reason": str(self.rejected.reason), "detail": self.rejected.detail, "sha256": self.rejected.sha256}
         row |= {"action": self.decision.action if self.decision else None}

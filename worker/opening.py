@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from worker.models.load import load
 from worker.observe.metrics import Metrics
 from worker.policy import Policy
 from worker.recipe import InputRecipe
+from worker.records import Head
 from worker.seen import Seen
 from worker.settings import Settings
 
@@ -43,6 +44,8 @@ class OpenChain:
 
     chain: Chain
     classifier: Classifier
+    head: Callable[[], Head]
+    """Labels and identity as they are now."""
     policy: Policy
     confinement: Confinement
     memory_bytes: int
@@ -73,7 +76,9 @@ async def open_chain(
         chain = Chain(fetcher, decoder, batcher, policy, metrics, room=_room(settings), seen=seen)
         held = fetcher.memory_bytes() + decoder.memory_bytes() + batcher.memory_bytes()
         held += _chain_bytes(settings, classifier)
-        yield OpenChain(chain, classifier, policy, decoder.confinement(), _peak_resident_bytes() + held)
+        yield OpenChain(
+            chain, classifier, lambda: batcher.head, policy, decoder.confinement(), _peak_resident_bytes() + held
+        )
 
 
 def open_decoder(settings: ImagesSettings, recipe: InputRecipe, metrics: Metrics) -> Decoder:

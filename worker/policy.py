@@ -65,9 +65,10 @@ class _Rule:
 
 
 class Policy:
-    """The settings' thresholds, resolved against the model's labels."""
+    """The settings' thresholds, resolved against the labels. Raises ConfigurationError where one is not among them."""
 
     def __init__(self, settings: PolicySettings, labels: Sequence[str]) -> None:
+        self._settings = settings
         self._labels = labels
         self._fallback = settings.fallback
         self._topics = settings.topics
@@ -79,6 +80,10 @@ class Policy:
             _check_label(label, labels)
         rules = (_rule(action, settings, labels) for action in settings.actions)
         self._rules = tuple(rule for rule in rules if len(rule.labels))
+
+    def of(self, labels: Sequence[str]) -> Policy:
+        """The same settings for these labels; itself where they are the same object."""
+        return self if labels is self._labels else Policy(self._settings, labels)
 
     def decide(self, scores: npt.NDArray[np.float32]) -> Decision:
         """The gravest action that any label's score reaches, by its best such label; else the fallback, by the best.

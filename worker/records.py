@@ -78,11 +78,35 @@ class Pixels:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelIdentity:
+    """What is needed to compare two results honestly."""
+
+    name: str
+    revision: str
+    fingerprint: str
+    """64 hex digits over weights, configuration, input recipe, runtime, precision, and a label set that can change."""
+    runtime: str
+    precision: str
+    labels_version: str = ""
+    """12 hex digits over a label set that can change (zero-shot); empty where the labels are the model's own."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Head:
+    """What scores stand for: the labels in their order, and the identity of what gave them."""
+
+    identity: ModelIdentity
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """The model's answer for one image, and how its batch went."""
 
     scores: npt.NDArray[np.float32]
-    """(L,) float32, one for each of the model's labels, in their order."""
+    """(L,) float32, one for each label of `head`, in their order."""
+    head: Head
+    """Of the batch: a zero-shot model's labels may change between two batches."""
     batch_size: int
     flush_reason: str
     """Why the batch left: size, age, idle, drain."""
@@ -90,18 +114,6 @@ class Prediction:
     """From joining the batch to the model's start."""
     compute_s: float
     """The model's time for the whole batch."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModelIdentity:
-    """What is needed to compare two results honestly."""
-
-    name: str
-    revision: str
-    fingerprint: str
-    """64 hex digits over weights, configuration, input recipe, runtime and precision."""
-    runtime: str
-    precision: str
 
 
 @dataclass(frozen=True, slots=True)

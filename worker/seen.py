@@ -28,13 +28,18 @@ class Seen(Generic[T]):
         self._metrics = metrics
         self._results: OrderedDict[str, T | Rejected] = OrderedDict()
 
-    def before(self, encoded: EncodedImage) -> T | None:
-        """What came of the same bytes before; None where they are new. Raises Rejected where they were refused."""
+    def before(self, encoded: EncodedImage, holds: Callable[[T], bool] = lambda _: True) -> T | None:
+        """What came of the same bytes before; None where they are new, or where it no longer `holds`.
+
+        Raises Rejected where they were refused.
+        """
         if not self._entries:
             return None
         sha256 = hashlib.sha256(encoded.data).hexdigest()
         expected = encoded.expected_sha256
         result = self._results.get(sha256) if expected is None or expected.lower() == sha256 else None
+        if result is not None and not isinstance(result, Rejected) and not holds(result):
+            result = None
         self._metrics.seen.labels("new" if result is None else "seen").inc()
         if result is None:
             return None

@@ -22,8 +22,10 @@ from worker.kafka.deadletter import DeadLetters
 from worker.kafka.ledger import Ticket
 from worker.kafka.sink import AtLeastOnceSink
 from worker.kafka.thread import KafkaThread
+from worker.models.classifier import head_of
 from worker.observe.metrics import Metrics
 from worker.records import Outcome, OutgoingRecord
+from worker.testing import FreeClassifier
 
 pytestmark = pytest.mark.broker
 
@@ -78,7 +80,7 @@ class Member:
         self.tickets: Queue[Ticket] = Queue()
         self.abandoned: list[Ticket] = []
         self.metrics = Metrics()
-        sink = AtLeastOnceSink(settings, DeadLetters(topics.dead_letters, "f"))
+        sink = AtLeastOnceSink(settings, DeadLetters(topics.dead_letters, lambda: head_of(FreeClassifier())))
         self.thread = KafkaThread(settings, sink, self.metrics, deliver=self._take, abandon=self.abandoned.extend)
         self.topics = topics
 

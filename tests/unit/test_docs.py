@@ -19,7 +19,7 @@ from worker.images.settings import ImagesSettings
 from worker.kafka.deadletter import DeadLetters
 from worker.kafka.schemas import CLASSIFICATION, IMAGE_REFERENCE, latest
 from worker.observe.metrics import Metrics
-from worker.records import Coordinates, SourceRecord
+from worker.records import Coordinates, Head, ModelIdentity, SourceRecord
 from worker.settings import resolve
 
 ROOT = Path(__file__).parents[2]
@@ -103,7 +103,7 @@ def test_the_events_page_has_every_field_of_the_schemas(heading: str, schema: st
 
 def test_the_events_page_has_every_header_of_a_dead_letter() -> None:
     record = SourceRecord(Coordinates("images", 0, 0), 0, b"key", b"value", ())
-    letters = DeadLetters("dead", "f" * 64)
+    letters = DeadLetters("dead", lambda: Head(ModelIdentity("m", "", "f" * 64, "numpy", "fp32"), ("cat",)))
     made = (letters.make(record, Rejected(Reason.BROKEN_IMAGE, "cut")), letters.without_value(record))
     names = {name for letter in made for name, _ in letter.record.headers}
     assert {row[0].strip("`") for row in table("events.md", "## Dead letters")} == names

@@ -27,7 +27,14 @@ EVENTS: dict[str, dict[str, Any]] = {
         "source": {"topic": "images", "partition": 3, "offset": 2**40, "timestamp_ms": 1},
         "reference": {"url": None, "id": "7"},
         "image": {"sha256": "0" * 64, "format": "gif", "width": 3, "height": 2, "frames": 9},
-        "model": {"name": "m", "revision": "", "fingerprint": "f" * 64, "runtime": "torch", "precision": "fp32"},
+        "model": {
+            "name": "m",
+            "revision": "",
+            "fingerprint": "f" * 64,
+            "runtime": "torch",
+            "precision": "fp32",
+            "labels_version": "0123456789ab",
+        },
         "scores": [{"label": "cat", "score": 0.75}, {"label": "dog", "score": 0.25}],
         "decision": {"label": "cat", "score": 0.75, "action": "allow", "frame": 4},
         "timing": {

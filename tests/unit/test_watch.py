@@ -22,6 +22,7 @@ from worker.kafka.settings import EventsSettings
 from worker.records import (
     Coordinates,
     Decision,
+    Head,
     ImageReference,
     ModelIdentity,
     OutgoingRecord,
@@ -32,7 +33,7 @@ from worker.records import (
 from worker.settings import Settings
 from worker.watch import Seen, as_json, as_line, follow, outcome_topics
 
-IDENTITY = ModelIdentity("free", "0" * 40, "f" * 64, "numpy", "fp32")
+HEAD = Head(ModelIdentity("free", "0" * 40, "f" * 64, "numpy", "fp32"), ("cat", "dog"))
 RECORD = SourceRecord(Coordinates("in", 1, 2), 5, b"key", b'{"url": "http://a/\\u001b[31m", "id": "9"}', ())
 
 
@@ -43,9 +44,9 @@ async def classification(topics: Topics, output: str, registry: Registry | None 
     settings = EventsSettings.model_validate({"output_encoding": output, "register_schemas": True})
     cluster_topics = settings_topics(topics)
     encode = await encoder(settings, topics.results, registry)
-    results = Classifications(cluster_topics, settings, IDENTITY, ("cat", "dog"), encode)
+    results = Classifications(cluster_topics, settings, lambda: HEAD, encode)
     pixels = Pixels(np.zeros((1, 1, 1, 3), np.uint8), 640, 480, "jpeg", "a" * 64)
-    prediction = Prediction(np.array([0.75, 0.25], np.float32), 4, "size", 0.01, 0.02)
+    prediction = Prediction(np.array([0.75, 0.25], np.float32), HEAD, 4, "size", 0.01, 0.02)
     decision = Decision("cat", 0.75, "allow")
     return results.make(RECORD, REFERENCE, pixels, prediction, decision, Timing(0, 0, 0), None).record
 
@@ -57,7 +58,7 @@ def settings_topics(topics: Topics) -> Any:
 
 def dead_letter(topics: Topics) -> OutgoingRecord:
     rejected = Rejected(Reason.NOT_FOUND, "gone")
-    return DeadLetters(topics.dead_letters, IDENTITY.fingerprint).make(RECORD, rejected).record
+    return DeadLetters(topics.dead_letters, lambda: HEAD).make(RECORD, rejected).record
 
 
 def publish(cluster: Cluster, records: Iterable[OutgoingRecord]) -> None:
@@ -94,7 +95,7 @@ async def test_an_unscannable_image_is_shown_with_its_reason_and_action(embedded
     topics = embedded.topics()
     settings = EventsSettings.model_validate({"output_encoding": output})
     encode = await encoder(settings, topics.results, None)
-    results = Classifications(settings_topics(topics), settings, IDENTITY, ("cat", "dog"), encode)
+    results = Classifications(settings_topics(topics), settings, lambda: HEAD, encode)
     rejected, decision = Rejected(Reason.BROKEN_IMAGE, "cut\x1b[31m"), Decision("unscannable", 0.0, "review")
     outcome = results.unscannable(RECORD, REFERENCE, rejected, decision, Timing(0, 0, 0), None)
     publish(embedded, [outcome.record])

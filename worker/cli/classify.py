@@ -48,7 +48,7 @@ async def _classify(settings: Settings, words: list[str], as_json: bool) -> None
             for_all = progress.add_task("classified", total=len(sources))
             async for verdict in images.verdicts(sources):
                 if as_json:
-                    _print(json.dumps(verdict.as_json(room.classifier.labels, settings.events.top_k)))
+                    _print(json.dumps(verdict.as_json(settings.events.top_k)))
                 else:
                     _print(verdict.as_line(width))
                 progress.advance(for_all)

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from io import BytesIO
 from typing import Any
 
@@ -20,6 +21,7 @@ from worker.kafka.schemas import CLASSIFICATION, latest
 from worker.kafka.settings import EventsSettings, TopicsSettings
 from worker.records import (
     Decision,
+    Head,
     ImageReference,
     ModelIdentity,
     Outcome,
@@ -43,21 +45,14 @@ class Timing:
 
 
 class Classifications:
-    """Makes the classification events of one model."""
+    """Makes the classification events of one model. `head` gives its labels and identity as they are now."""
 
     def __init__(
-        self,
-        topics: TopicsSettings,
-        settings: EventsSettings,
-        identity: ModelIdentity,
-        labels: Sequence[str],
-        encode: Encoder,
+        self, topics: TopicsSettings, settings: EventsSettings, head: Callable[[], Head], encode: Encoder
     ) -> None:
         self._results = topics.results
-        self._top_k = min(settings.top_k, len(labels))
-        self._identity = identity
-        self._model = asdict(identity)
-        self._labels = labels
+        self._top_k = settings.top_k
+        self._head = head
         self._encode = encode
 
     def make(
@@ -73,11 +68,11 @@ class Classifications:
         """The classification of a record, for the topic of its action, or else the results."""
         found = {
             "image": _image(pixels),
-            "scores": best(self._labels, prediction.scores, self._top_k),
+            "scores": best(prediction.head.labels, prediction.scores, self._top_k),
             "timing": _timing(timing, prediction),
             "unscannable": None,
         }
-        outgoing = self._outgoing(record, reference, decision, found, topic)
+        outgoing = self._outgoing(record, reference, prediction.head.identity, decision, found, topic)
         return Outcome("classification", outgoing, action=decision.action)
 
     def unscannable(
@@ -96,23 +91,24 @@ class Classifications:
             "timing": _timing(timing, None),
             "unscannable": {"reason": str(rejected.reason), "detail": rejected.detail},
         }
-        outgoing = self._outgoing(record, reference, decision, found, topic)
+        outgoing = self._outgoing(record, reference, self._head().identity, decision, found, topic)
         return Outcome("unscannable", outgoing, str(rejected.reason), rejected.detail, decision.action)
 
     def _outgoing(
         self,
         record: SourceRecord,
         reference: ImageReference,
+        model: ModelIdentity,
         decision: Decision,
         found: dict[str, Any],
         topic: str | None,
     ) -> OutgoingRecord:
-        identity = outcome_id(record.coordinates, self._identity.fingerprint)
+        identity = outcome_id(record.coordinates, model.fingerprint)
         event = found | {
             "outcome_id": identity,
             "source": _source(record),
             "reference": {"url": shown(reference.address), "id": reference.id},
-            "model": self._model,
+            "model": _model(model),
             "decision": asdict(decision),
             "classified_at_ms": time.time_ns() // 1_000_000,
         }
@@ -121,7 +117,7 @@ class Classifications:
 
     def tombstone(self, record: SourceRecord) -> Outcome:
         """A tombstone is passed on as a tombstone: it deletes the result of its key in a compacted topic."""
-        identity = outcome_id(record.coordinates, self._identity.fingerprint)
+        identity = outcome_id(record.coordinates, self._head().identity.fingerprint)
         headers = (*record.headers, (OUTCOME_ID, identity.encode()))
         return Outcome("tombstone", OutgoingRecord(self._results, record.key, None, headers))
 
@@ -157,6 +153,11 @@ async def encoder(settings: EventsSettings, topic: str, registry: Registry | Non
         return stream.getvalue()
 
     return encode
+
+
+@lru_cache(maxsize=4)
+def _model(identity: ModelIdentity) -> dict[str, str]:
+    return asdict(identity)
 
 
 def _source(record: SourceRecord) -> dict[str, Any]:

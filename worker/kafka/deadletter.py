@@ -7,10 +7,11 @@ for. A header that is there already, from an earlier round, is replaced.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from worker.errors import Reason, Rejected, Stage
-from worker.records import Headers, Outcome, OutgoingRecord, SourceRecord, outcome_id
+from worker.records import Head, Headers, Outcome, OutgoingRecord, SourceRecord, outcome_id
 
 OUTCOME_ID = "image-worker.outcome.id"
 REASON = "image-worker.reason"
@@ -23,11 +24,11 @@ _LARGEST_KEY = 10_000
 
 
 class DeadLetters:
-    """Makes the dead letters of one topic."""
+    """Makes the dead letters of one topic. `head` gives the model's labels and identity as they are now."""
 
-    def __init__(self, topic: str, fingerprint: str) -> None:
+    def __init__(self, topic: str, head: Callable[[], Head]) -> None:
         self._topic = topic
-        self._fingerprint = fingerprint
+        self._head = head
 
     def make(self, record: SourceRecord, rejected: Rejected) -> Outcome:
         """The dead letter of a record that was rejected."""
@@ -69,7 +70,7 @@ class DeadLetters:
             CONNECT + "exception.class.name": f"{type(rejected).__module__}.{type(rejected).__qualname__}",
             CONNECT + "exception.message": str(rejected),
             REASON: str(rejected.reason),
-            OUTCOME_ID: outcome_id(where, self._fingerprint),
+            OUTCOME_ID: outcome_id(where, self._head().identity.fingerprint),
         }
         if rejected.reason.stage is Stage.DECODE:
             texts[VERDICT] = "unscannable"

@@ -78,6 +78,42 @@ class Span:
         return Span(self.start, self.start + at), Span(self.start + at, self.stop)
 
 
+class Ceiling:
+    """The largest batch that is tried: falls when one does not fit the device, and rises again carefully.
+
+    What took the memory may be gone later. So after `PATIENCE` batches that were as large as allowed it rises by an
+    eighth; where that fails it is taken back. With each fall the patience doubles: of all batches ever fewer fail.
+    """
+
+    PATIENCE = 64
+    _LONGEST_PATIENCE = 64 * PATIENCE
+
+    def __init__(self, max_size: int) -> None:
+        self.size = max_size
+        self._max_size = max_size
+        self._before_rise: int | None = None
+        self._patience = self.PATIENCE
+        self._held = 0
+
+    def fell(self, size: int) -> None:
+        """Takes that a batch of `size` did not fit."""
+        risen = self._before_rise is not None and size == self.size
+        self.size = self._before_rise if risen and self._before_rise else max(1, size // 2)
+        self._before_rise = None
+        self._patience = min(2 * self._patience, self._LONGEST_PATIENCE)
+        self._held = 0
+
+    def fitted(self, size: int) -> None:
+        """Takes that a batch of `size` did fit."""
+        if size < self.size or self.size == self._max_size:
+            return
+        self._held += 1
+        if self._held >= self._patience:
+            self._before_rise = self.size
+            self.size = min(self._max_size, self.size + max(1, self.size // 8))
+            self._held = 0
+
+
 class Bisection:
     """What of a batch is still to be run: at first all of it, after a failure the halves of what failed.
 

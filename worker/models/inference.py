@@ -18,7 +18,7 @@ from worker.models.runner import Run, Runner, Scores
 from worker.models.settings import BatchSettings
 from worker.models.thread import InferenceThread
 from worker.observe.metrics import Metrics
-from worker.records import Prediction
+from worker.records import Head, Prediction
 
 _CHANNELS = 3
 
@@ -77,7 +77,8 @@ class Batcher:
         self._metrics = metrics
         self._shape = (settings.max_size, classifier.recipe.height, classifier.recipe.width, _CHANNELS)
         self._buffers = settings.queue_depth + 2
-        self._thread = InferenceThread(Runner(classifier, settings.max_size), self._done, self._died)
+        self._runner = Runner(classifier, settings.max_size)
+        self._thread = InferenceThread(self._runner, self._done, self._died)
         self._expectation = Expectation(self)
         self._free = [np.empty(self._shape, np.uint8) for _ in range(self._buffers)]
         self._gathering = _Batch(self._free.pop())
@@ -88,6 +89,11 @@ class Batcher:
         self._due_s: float | None = None
         self._draining = False
         self._death: str | None = None
+
+    @property
+    def head(self) -> Head:
+        """Labels and identity of the batches to come."""
+        return self._runner.head
 
     def start(self) -> None:
         """Starts the inference thread. Called once, in the running event loop."""
@@ -105,8 +111,8 @@ class Batcher:
     def join(self, array: npt.NDArray[np.uint8]) -> asyncio.Future[Prediction]:
         """Have one image, or one frame of it, `(H, W, 3) uint8`, join a batch. The future gets its scores.
 
-        It gets Rejected for this image (`model_failed`, `invalid_scores`), Fatal where the model is gone; a future that
-        is cancelled leaves its batch as it is. Raises Fatal where no image can join any more.
+        It gets Rejected for this image (`model_failed`, `model_output_invalid`), Fatal where the model is gone; a
+        future that is cancelled leaves its batch as it is. Raises Fatal where no image can join any more.
         """
         self._check_open()
         if array.shape != self._shape[1:]:
@@ -222,6 +228,7 @@ class Batcher:
 def _prediction(batch: _Batch, run: Run, image: _Image, scores: Scores) -> Prediction:
     return Prediction(
         scores=scores,
+        head=run.head,
         batch_size=len(batch.images),
         flush_reason=batch.flush.value,
         wait_s=run.started_s - image.joined_s,

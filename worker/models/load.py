@@ -2,21 +2,87 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 
-from worker.errors import Fatal
+from worker.errors import ConfigurationError, Fatal
 from worker.models.classifier import Classifier, OutOfMemory
-from worker.models.settings import ModelSettings
+from worker.models.provenance import licence, verify, whole
+from worker.models.provenance.files import ModelFiles, hub_name, locate
+from worker.models.provenance.lock import Lock, read
+from worker.models.settings import DEMO, ModelSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What is known of where a loaded model comes from."""
+
+    source: str
+    lock: str | None = None
+    """The lock file that the model was held against, and found the same."""
+    licence: str | None = None
+    """As the lock states it; None without a lock."""
+    licence_accepted: str | None = None
+    """Who accepted the licence, where somebody had to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A model, loaded and warm, and where it comes from."""
+
+    classifier: Classifier
+    provenance: Provenance
 
 
 def load(settings: ModelSettings) -> Classifier:
-    """The model that the settings name, loaded and warm.
+    """The model that the settings name; see `load_known`."""
+    return load_known(settings).classifier
 
-    Raises ConfigurationError where the settings are wrong, Fatal where the model cannot be used; both say what to do.
+
+def load_known(settings: ModelSettings) -> Loaded:
+    """The model that the settings name, loaded and warm, and where they name a lock, the same as the lock says.
+
+    Raises ConfigurationError where the settings are wrong, Fatal where the model cannot be used, or differs from its
+    lock: each line of the text says what, and what to do. Files are held against their hashes before one is parsed.
     """
+    lock, source, files = sources(settings)
+    if lock is None:
+        return Loaded(load_files(settings, files), Provenance(source))
+    verify.require(verify.before_loading(lock, files), lock.name, settings.lock)
+    accepted = licence.accepted(lock, settings)
+    # The same bytes are the same model, whatever the directory's name is here.
+    classifier = load_files(settings, replace(files, name=lock.name, revision=lock.revision))
+    verify.require(verify.of_model(lock, classifier), lock.name, settings.lock)
+    return Loaded(classifier, Provenance(source, str(settings.lock), licence.shown(lock), accepted))
+
+
+def sources(settings: ModelSettings) -> tuple[Lock | None, str, ModelFiles]:
+    """The lock where the settings name one, the model's source, and its files. Raises as `load_known` does."""
+    lock = read(settings.lock.expanduser()) if settings.lock else None
+    source = source_of(settings, lock)
+    return lock, source, locate(source)
+
+
+def source_of(settings: ModelSettings, lock: Lock | None) -> str:
+    """Where the model is. Raises ConfigurationError where settings and lock name two models of the hub."""
+    if lock is None:
+        return settings.source or DEMO
+    source = settings.source or lock.source
+    wanted, locked = hub_name(source), hub_name(lock.source)
+    if source != lock.source and wanted[0] and locked[0]:
+        raise ConfigurationError(
+            f"model.source is {source}, but {settings.lock} locks {lock.source}: leave model.source out, or lock anew"
+        )
+    return source
+
+
+def load_files(settings: ModelSettings, files: ModelFiles) -> Classifier:
+    """The model in these files, loaded and warm. Raises as `load_known` does."""
     from worker.models.backends.torch import load as load_torch
 
-    classifier = load_torch(settings)
+    whole.check(files)
+    classifier = load_torch(settings, files)
     warm_up(classifier)
     return classifier
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -17,12 +18,29 @@ Precision = Literal["fp32", "bf16", "fp16"]
 class ModelSettings(Section):
     """Which model, where it runs, and how exactly it counts."""
 
-    source: str = Field(
-        DEMO,
+    source: str | None = Field(
+        None,
         min_length=1,
         description="A local directory, `owner/name@revision` with the revision's 40 hex digits, or `demo`. A branch is"
-        " refused: what it names tomorrow is not what was tested today. The default is the demo's model, which needs"
-        " no hub: EfficientNet-Lite0 with the 1000 classes of ImageNet.",
+        " refused: what it names tomorrow is not what was tested today. Unset, it is the source that `model.lock`"
+        " names, and without a lock `demo`, which needs no hub: EfficientNet-Lite0 with the 1000 classes of ImageNet.",
+    )
+    lock: Path | None = Field(
+        None,
+        description="A lock file that `image-worker model lock` wrote. The worker then starts only when every file of"
+        " the model, its labels, recipe and golden outputs are those of the lock. Unset, nothing is held against"
+        " anything, and the log says so: a model is locked when it has been tried.",
+    )
+    licences: tuple[str, ...] = Field(
+        ("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "isc", "unlicense"),
+        description="Licences, as model cards name them, with which a locked model runs without being asked for. The"
+        " default has those that allow any use and ask for little more than a notice; case does not matter.",
+    )
+    licence_accepted: str | None = Field(
+        None,
+        min_length=1,
+        description="`who, when, why`: the written acceptance of a locked model's licence that is unknown or not in"
+        " `model.licences`. It is logged at each start and shown in `/status`. Unset, such a model does not start.",
     )
     device: Device = Field(
         "auto",

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 
 from worker.errors import Fatal
 from worker.models.classifier import PixelBatch
-from worker.models.runner import Run, Runner
+from worker.models.runner import Begun, Run, Runner
 
 
 class InferenceThread:
@@ -44,11 +45,27 @@ class InferenceThread:
     def _infer(self) -> None:
         death: BaseException | None = None
         try:
-            while (pixels := self._batches.get()) is not None:
-                self._loop.call_soon_threadsafe(self._done, self._runner.run(pixels))
+            self._work()
         except BaseException as error:  # noqa: BLE001  (whoever waits is told by _finish)
             death = error
         self._loop.call_soon_threadsafe(self._finish, death)
+
+    def _work(self) -> None:
+        under_way: deque[Begun] = deque()
+        ending = False
+        while under_way or not ending:
+            if not ending and len(under_way) < self._runner.at_once:
+                try:
+                    # With a batch under way, see only whether another one stands ready: nothing waits for it.
+                    pixels = self._batches.get(block=not under_way)
+                except queue.Empty:
+                    pass
+                else:
+                    ending = pixels is None
+                    if pixels is not None:
+                        under_way.append(self._runner.begin(pixels))
+                    continue
+            self._loop.call_soon_threadsafe(self._done, self._runner.finish(under_way.popleft()))
 
     def _finish(self, death: BaseException | None) -> None:
         if death is not None:

@@ -149,6 +149,6 @@ class Metrics:
         self.model_info = Gauge(
             "image_worker_model_info",
             "Always 1; its labels say which model runs.",
-            ["name", "revision", "fingerprint", "runtime", "precision"],
+            ["name", "revision", "fingerprint", "runtime", "precision", "labels_version"],
             registry=self.registry,
         )

@@ -147,7 +147,7 @@ async def test_a_failing_image_costs_no_other_image() -> None:
         with batcher.expected():
             answers = await classify_all(batcher, [1, RAISES, NOT_FINITE, 4])
     ends = [answer.reason if isinstance(answer, Rejected) else None for answer in answers]
-    assert ends == [None, Reason.MODEL_FAILED, Reason.INVALID_SCORES, None]
+    assert ends == [None, Reason.MODEL_FAILED, Reason.MODEL_OUTPUT_INVALID, None]
     assert metrics.registry.get_sample_value("image_worker_batch_splits_total") == 2
 
 

@@ -15,12 +15,13 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from tests.unit.models import checkpoints
 from worker.errors import ConfigurationError, Fatal
+from worker.models.backends.torch import TorchClassifier
+from worker.models.backends.torch import load as load_torch
 from worker.models.classifier import OutOfMemory, PixelBatch
 from worker.models.inference import Batcher
 from worker.models.load import load
+from worker.models.provenance.files import locate
 from worker.models.settings import BatchSettings, ModelSettings
-from worker.models.backends.torch import TorchClassifier
-from worker.models.backends.torch import load as load_torch
 from worker.observe.metrics import Metrics
 
 Change = dict[str, Any]
@@ -177,7 +178,7 @@ def test_weights_that_do_not_fit_exactly_are_refused(change: Any, tmp_path: Path
 def test_a_truncated_file_of_weights_is_refused(tmp_path: Path) -> None:
     file = checkpoints.save("vit", tmp_path) / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
-    with pytest.raises(Fatal, match="cannot be loaded"):
+    with pytest.raises(Fatal, match=r"model\.safetensors .* is damaged or cut off"):
         load(settings(tmp_path))
 
 
@@ -212,7 +213,8 @@ def test_cuda_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture
 def classifier(tmp_path: Path) -> TorchClassifier:
-    return load_torch(settings(checkpoints.save("vit", tmp_path)))
+    directory = checkpoints.save("vit", tmp_path)
+    return load_torch(settings(directory), locate(str(directory)))
 
 
 def failing(error: Exception) -> Any:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from worker.errors import ConfigurationError
 from worker.models.lines import first_line
+from worker.models.prepare import fitted
 from worker.recipe import InputRecipe
 
 Floats = npt.NDArray[np.float64]
@@ -133,15 +134,5 @@ def _difference(processor: Any, recipe: InputRecipe) -> float:
 
 
 def _applied(recipe: InputRecipe, image: Image.Image) -> Floats:
-    resample = Image.Resampling(recipe.resample)
-    if recipe.shortest_edge is not None:
-        edge, short = recipe.shortest_edge, min(image.size)
-        width, height = (edge if side == short else int(edge * side / short) for side in image.size)
-        image = image.resize((width, height), resample)
-    elif recipe.resize_height is not None and recipe.resize_width is not None:
-        image = image.resize((recipe.resize_width, recipe.resize_height), resample)
-    if recipe.crop:
-        left, top = (image.width - recipe.width) // 2, (image.height - recipe.height) // 2
-        image = image.crop((left, top, left + recipe.width, top + recipe.height))
-    pixels = np.asarray(image, float) * np.array(recipe.scale) + np.array(recipe.shift)
+    pixels = np.asarray(fitted(recipe, image), float) * np.array(recipe.scale) + np.array(recipe.shift)
     return np.moveaxis(pixels, -1, 0)

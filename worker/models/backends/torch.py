@@ -15,7 +15,8 @@ from worker.errors import ConfigurationError, Fatal
 from worker.models.backends import processor
 from worker.models.classifier import OutOfMemory, PixelBatch, ScoreBatch
 from worker.models.lines import first_line
-from worker.models.provenance.files import ModelFiles, fingerprint, locate
+from worker.models.provenance.files import ModelFiles, fingerprint
+from worker.models.provenance.whole import labels
 from worker.models.settings import Device, ModelSettings, Precision
 from worker.recipe import InputRecipe
 from worker.records import ModelIdentity
@@ -68,14 +69,13 @@ class TorchClassifier:
         return scores
 
 
-def load(settings: ModelSettings) -> TorchClassifier:
-    """The model that the settings name, on its device.
+def load(settings: ModelSettings, files: ModelFiles) -> TorchClassifier:
+    """The model in these files, on the device that the settings name.
 
-    Raises ConfigurationError and Fatal as `worker.models.classifier.load` does.
+    Raises ConfigurationError and Fatal as `worker.models.load.load_known` does.
     """
     device, dtype = _device(settings.device), _DTYPES[settings.precision]
     torch.set_num_threads(settings.threads or available_cpus())
-    files = locate(settings.source)
     _quiet()
     recipe = processor.read(files.directory)
     model = _model(files, dtype).eval().to(device)
@@ -84,7 +84,7 @@ def load(settings: ModelSettings) -> TorchClassifier:
     scale, shift = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (recipe.scale, recipe.shift))
     return TorchClassifier(
         identity=_identity(files, recipe, settings.precision),
-        labels=_labels(files.name, model.config),
+        labels=labels(files, model.config.id2label),
         recipe=recipe,
         model=model,
         device=device,
@@ -153,13 +153,6 @@ def _identity(files: ModelFiles, recipe: InputRecipe, precision: Precision) -> M
         runtime=runtime,
         precision=precision,
     )
-
-
-def _labels(name: str, config: Any) -> tuple[str, ...]:
-    labels: dict[int, str] = config.id2label
-    if sorted(labels) != list(range(len(labels))):
-        raise Fatal(f"model {name}: id2label in config.json does not name the labels 0 to {len(labels) - 1}")
-    return tuple(labels[index] for index in range(len(labels)))
 
 
 def _activation(name: str, config: Any) -> Activation:

@@ -1,0 +1,43 @@
+"""From a source to its lock."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from worker.models.load import load_files
+from worker.models.provenance import card, whole
+from worker.models.provenance.files import locate, pinned
+from worker.models.provenance.golden import outputs
+from worker.models.provenance.lock import Lock
+from worker.models.provenance.versions import versions
+from worker.models.settings import ModelSettings
+
+
+def lock_of(source: str, settings: ModelSettings) -> Lock:
+    """The lock of what a source names now, scored in fp32 on the device that the settings name.
+
+    A branch or tag of the hub becomes the revision that it stands for. Raises ConfigurationError and Fatal where the
+    source cannot be resolved, fetched or loaded.
+    """
+    source = pinned(source)
+    files = locate(source)
+    classifier = load_files(settings.model_copy(update={"precision": "fp32"}), files)
+    licence, base_models = card.read(files.directory)
+    return Lock(
+        source=source,
+        name=files.name,
+        revision=files.revision,
+        architecture=whole.architecture(whole.config_of(files)),
+        base_models=base_models,
+        licence=licence,
+        recipe=classifier.recipe,
+        labels=classifier.labels,
+        versions=versions(),
+        files=files.files,
+        golden=tuple(outputs(classifier)),
+    )
+
+
+def doubled(labels: tuple[str, ...]) -> list[str]:
+    """The labels that stand for several scores: a threshold for such a label holds for each of them."""
+    return [label for label, count in Counter(labels).items() if count > 1]
