@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,10 +10,12 @@ import numpy as np
 
 from worker.cpus import available_cpus
 from worker.errors import ConfigurationError, Fatal
-from worker.models.backends import onnx_file
-from worker.models.backends.onnx_source import OnnxSource, read
+from worker.models.backends import onnx_description, onnx_file, onnx_stamp
+from worker.models.backends.onnx_description import Description
+from worker.models.backends.onnx_graph import self_contained
 from worker.models.classifier import OutOfMemory, PixelBatch, ScoreBatch
 from worker.models.lines import first_line
+from worker.models.provenance.files import ModelFiles, fingerprint
 from worker.models.settings import ModelSettings
 from worker.recipe import InputRecipe
 from worker.records import ModelIdentity
@@ -24,6 +25,7 @@ _FATAL_ONLY = 4
 _FULL = ("failed to allocate memory", "bad_alloc", "out of memory", "alloc_failed")
 """What ONNX Runtime's errors say of memory, in lower case: it has no kind of error for it."""
 _FEW, _MORE = 1, 3
+_UNCHANGED = ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +56,56 @@ class OnnxClassifier:
         raise OutOfMemory(f"{len(batch)} images did not fit the device: {reason}")
 
 
-def load(settings: ModelSettings, path: Path) -> OnnxClassifier:
+def load(settings: ModelSettings, files: ModelFiles) -> OnnxClassifier:
     """The model in an ONNX file: an export, which says all of itself, or any other with its description beside it.
 
-    Raises ConfigurationError and Fatal as `worker.models.load.load` does.
+    Raises ConfigurationError and Fatal as `worker.models.load.load_known` does.
     """
-    return opened(read(path), settings)
-
-
-def opened(source: OnnxSource, settings: ModelSettings) -> OnnxClassifier:
-    """A session over what was read, tried with two batches. Raises as `load` does."""
-    session = _session(source, settings)
-    runtime = f"onnxruntime {_runtime().__version__}"
-    classifier = OnnxClassifier(source.identity(runtime), source.labels, source.recipe, session)
-    _try(classifier, source.path)
+    path, sha256 = files.directory / files.files[0].name, files.files[0].sha256
+    data = onnx_file.content(path, sha256)
+    model = onnx_file.parse(data, path)
+    stamp = onnx_stamp.read(model, path)
+    if stamp is None:
+        described = onnx_description.read(path)
+        data = _described(model, described, path)
+        labels, recipe, precision = described.labels, described.recipe, "fp32"
+    else:
+        labels, recipe, precision = stamp.labels, stamp.recipe, stamp.precision
+    if settings.precision not in ("fp32", precision):
+        raise ConfigurationError(
+            f"model.precision is `{settings.precision}`, but the ONNX file {path} is what it is ({precision}):"
+            " leave model.precision out"
+        )
+    classifier = OnnxClassifier(_identity(files, recipe, precision), labels, recipe, _session(settings, data, path))
+    _try(classifier, path)
     return classifier
+
+
+def _described(model: Any, description: Description, path: Path) -> bytes:
+    """The self-contained graph. Raises ConfigurationError where file and description do not fit each other."""
+    signature, recipe = onnx_file.signature(model, path), description.recipe
+    trouble = ""
+    for what, here, said in (("height", signature.height, recipe.height), ("width", signature.width, recipe.width)):
+        if here not in (None, said):
+            trouble = f"takes images of {what} {here}, and its description says {said}"
+    if signature.labels not in (None, len(description.labels)):
+        trouble = f"gives {signature.labels} scores, and its description names {len(description.labels)} labels"
+    if signature.element == "uint8" and (recipe.scale, recipe.shift) != _UNCHANGED:
+        trouble = "takes bytes, so its description must say `rescale = 1` and no mean or std"
+    if trouble:
+        raise ConfigurationError(f"the ONNX file {path} {trouble}")
+    return self_contained(model, signature, recipe, description.activation)
+
+
+def _identity(files: ModelFiles, recipe: InputRecipe, precision: str) -> ModelIdentity:
+    runtime = f"onnxruntime {_runtime().__version__}"
+    return ModelIdentity(
+        name=files.name,
+        revision=files.revision,
+        fingerprint=fingerprint(files, recipe, runtime, precision),
+        runtime=runtime,
+        precision=precision,
+    )
 
 
 def _runtime() -> Any:
@@ -79,7 +116,7 @@ def _runtime() -> Any:
     return onnxruntime
 
 
-def _session(source: OnnxSource, settings: ModelSettings) -> Any:
+def _session(settings: ModelSettings, graph: bytes, path: Path) -> Any:
     runtime = _runtime()
     options = runtime.SessionOptions()
     options.intra_op_num_threads = settings.threads or available_cpus()
@@ -91,9 +128,9 @@ def _session(source: OnnxSource, settings: ModelSettings) -> Any:
     # What goes wrong is raised too, and its line would go between the log's lines.
     options.log_severity_level = _FATAL_ONLY
     try:
-        return runtime.InferenceSession(source.graph, options, providers=_providers(settings, runtime))
+        return runtime.InferenceSession(graph, options, providers=_providers(settings, runtime))
     except Exception as error:
-        raise Fatal(f"ONNX Runtime cannot run the file {source.path}: {first_line(error)}") from error
+        raise Fatal(f"ONNX Runtime cannot run the file {path}: {first_line(error)}") from error
 
 
 def _providers(settings: ModelSettings, runtime: Any) -> list[str]:

@@ -1,20 +1,19 @@
 """What an ONNX file does not say of itself: a TOML file beside it, of the same name, says it.
 
-    name = "opennsfw"
-    labels = ["sfw", "nsfw"]
-    scores = "none"
+labels = ["sfw", "nsfw"]
+scores = "none"
 
-    [input]
-    height = 224
-    width = 224
-    resize = [256, 256]
-    resample = "bilinear"
-    colour = "BGR"
-    rescale = 1
-    mean = [104, 117, 123]
+[input]
+height = 224
+width = 224
+resize = [256, 256]
+resample = "bilinear"
+colour = "BGR"
+rescale = 1
+mean = [104, 117, 123]
 
-    [licence]
-    id = "bsd-2-clause"
+[licence]
+id = "bsd-2-clause"
 """
 
 from __future__ import annotations
@@ -30,6 +29,7 @@ from pydantic import Field, ValidationError, model_validator
 from worker.errors import ConfigurationError
 from worker.knobs import Section
 from worker.models.backends.onnx_graph import Activation
+from worker.models.lines import first_line
 from worker.models.provenance.lock import Licence
 from worker.recipe import Colour, InputRecipe
 
@@ -43,14 +43,11 @@ Edge = Annotated[int, Field(ge=1, le=8192)]
 class Description:
     """What has to be known of a file besides its graph."""
 
-    name: str
     labels: tuple[str, ...]
     recipe: InputRecipe
     activation: Activation
     """What makes probabilities of the model's output."""
     licence: Licence
-    files: tuple[Path, ...]
-    """Those that say so."""
 
 
 class _Input(Section):
@@ -98,27 +95,24 @@ class _Licence(Section):
 
 
 class _Document(Section):
-    name: str = Field(min_length=1)
-    labels: tuple[str, ...] | str = Field(min_length=1)
+    labels: tuple[str, ...] = ()
     scores: Activation
     input: _Input
     licence: _Licence | None = None
 
 
-def path_of(onnx_file: Path) -> Path:
-    """Where the description of an ONNX file lies."""
-    return onnx_file.with_suffix(".toml")
-
-
 def read(onnx_file: Path) -> Description:
-    """The description beside an ONNX file. Raises ConfigurationError where it is missing, wrong or incomplete."""
-    path = path_of(onnx_file)
+    """The description beside an ONNX file, its labels out of NAME.txt where it names none itself.
+
+    Raises ConfigurationError where it is missing, wrong or incomplete.
+    """
+    path, names = onnx_file.with_suffix(".toml"), onnx_file.with_suffix(".txt")
     document = _document(path)
-    files, labels = (path,), document.labels
-    if isinstance(labels, str):
-        files, labels = (path, path.with_name(labels)), _lines(path.with_name(labels))
+    labels = document.labels or _lines(names)
+    if not all(label.strip() for label in labels):
+        raise ConfigurationError(f"{path if document.labels else names}: a label has no text: write a name for each")
     licence = Licence(**document.licence.model_dump()) if document.licence else Licence()
-    return Description(document.name, labels, document.input.recipe(), document.scores, licence, files)
+    return Description(labels, document.input.recipe(), document.scores, licence)
 
 
 def _document(path: Path) -> _Document:
@@ -141,7 +135,10 @@ def _lines(path: Path) -> tuple[str, ...]:
     try:
         return tuple(path.read_text("utf-8").splitlines())
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"the labels {path} cannot be read: {error}") from error
+        raise ConfigurationError(
+            f"{path} cannot be read ({first_line(error)}): write the labels into it, one a line, or as `labels` into"
+            f" {path.with_suffix('.toml').name}"
+        ) from error
 
 
 def _triple(values: Iterable[float]) -> Triple:

@@ -5,6 +5,7 @@ What is refused here would otherwise fail later with a line about a node, or giv
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -37,6 +38,17 @@ class Signature:
     labels: int | None
     """How many scores an image has; None where the file does not say."""
     opset: int
+
+
+def content(path: Path, sha256: str) -> bytes:
+    """The bytes of a file whose digest is known. Raises Fatal where it has others: it was changed since."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise Fatal(f"the ONNX file {path} cannot be read: {error.strerror}") from error
+    if (found := hashlib.sha256(data).hexdigest()) != sha256:
+        raise Fatal(f"the ONNX file {path} has other bytes than it should: sha256 {found}, not {sha256}")
+    return data
 
 
 def parse(data: bytes, path: Path) -> Any:

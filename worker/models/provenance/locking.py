@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 
 from worker.models.load import load_files
-from worker.models.provenance import card, whole
+from worker.models.provenance.facts import facts_of
 from worker.models.provenance.files import locate, pinned
 from worker.models.provenance.golden import outputs
 from worker.models.provenance.lock import Lock
-from worker.models.provenance.versions import versions
+from worker.models.provenance.versions import OF_ONNX, OF_TRANSFORMERS, versions
 from worker.models.settings import ModelSettings
 
 
@@ -21,18 +21,18 @@ def lock_of(source: str, settings: ModelSettings) -> Lock:
     """
     source = pinned(source)
     files = locate(source)
-    classifier = load_files(settings.model_copy(update={"precision": "fp32"}), files)
-    licence, base_models = card.read(files.directory)
+    classifier = load_files(settings.model_copy(update={"precision": "fp32", "runtime": "torch"}), files, None)
+    facts = facts_of(files)
     return Lock(
         source=source,
         name=files.name,
         revision=files.revision,
-        architecture=whole.architecture(whole.config_of(files)),
-        base_models=base_models,
-        licence=licence,
+        architecture=facts.architecture,
+        base_models=facts.base_models,
+        licence=facts.licence,
         recipe=classifier.recipe,
         labels=classifier.labels,
-        versions=versions(),
+        versions=versions(OF_ONNX if files.onnx else OF_TRANSFORMERS),
         files=files.files,
         golden=tuple(outputs(classifier)),
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from worker.errors import Fatal
 from worker.models.classifier import Classifier
-from worker.models.provenance import card, whole
+from worker.models.provenance.facts import facts_of
 from worker.models.provenance.files import ModelFiles
 from worker.models.provenance.golden import compare, outputs
 from worker.models.provenance.lock import Lock
@@ -58,10 +58,10 @@ def of_files(lock: Lock, files: ModelFiles) -> Iterator[Finding]:
 
 def of_facts(lock: Lock, files: ModelFiles) -> Iterator[Finding]:
     """What the lock states of the card and of config.json, read again: a lock that was edited shows here."""
-    licence, base_models = card.read(files.directory)
-    yield _same("licence", asdict(lock.licence), asdict(licence))
-    yield _same("base models", list(lock.base_models), list(base_models))
-    yield _same("architecture", lock.architecture, whole.architecture(whole.config_of(files)))
+    here = facts_of(files)
+    yield _same("licence", asdict(lock.licence), asdict(here.licence))
+    yield _same("base models", list(lock.base_models), list(here.base_models))
+    yield _same("architecture", lock.architecture, here.architecture)
 
 
 def of_model(lock: Lock, classifier: Classifier) -> Iterator[Finding]:
@@ -127,6 +127,6 @@ def _golden(lock: Lock, classifier: Classifier) -> Iterator[Finding]:
 
 def _because(lock: Lock) -> str:
     """The libraries that are of other versions than those which gave the golden outputs."""
-    here = versions()
+    here = versions(lock.versions)
     moved = [f"{name} {old}, here {here.get(name)}" for name, old in lock.versions.items() if here.get(name) != old]
     return f" (locked with {printable('; '.join(moved))})" if moved else ""
