@@ -22,6 +22,8 @@ from worker.kafka.sink import AtLeastOnceSink
 from worker.kafka.thread import KafkaThread, raise_ended
 from worker.kafka.topics import require_topics
 from worker.models.classifier import Classifier
+from worker.models.load import Provenance
+from worker.models.settings import DEMO
 from worker.observe.health import HealthPages
 from worker.observe.metrics import Metrics
 from worker.opening import OpenChain, open_chain
@@ -164,6 +166,8 @@ class Worker:
         self.metrics.model_loaded.set(1)
         self.metrics.model_info.labels(**asdict(identity)).set(1)
         log.info("model.loaded", **asdict(identity), labels=len(room.classifier.labels))
+        if room.provenance is not None:
+            _announce_provenance(room.provenance)
         if room.confinement.shut:
             log.info("decoders.confined", **room.confinement.facts())
         else:
@@ -204,6 +208,7 @@ class Worker:
         return {
             "version": __version__,
             "model": asdict(self._open.head().identity) if self._open else None,
+            "provenance": asdict(self._open.provenance) if self._open and self._open.provenance else None,
             "decoders": self._open.confinement.facts() if self._open else None,
             "group": self.settings.kafka.group_id,
             "memory_bound_bytes": self._memory_bytes or None,
@@ -212,3 +217,12 @@ class Worker:
             "assignment": [asdict(partition) for partition in snapshot.partitions] if snapshot else [],
             "not_ready": self._not_ready(),
         }
+
+
+def _announce_provenance(known: Provenance) -> None:
+    if known.lock is not None:
+        log.info("model.verified", lock=known.lock, licence=known.licence)
+    elif known.source != DEMO:
+        log.warning("model.not_locked", source=known.source, next="image-worker model lock, then set model.lock")
+    if known.licence_accepted is not None:
+        log.warning("model.licence_accepted", licence=known.licence, accepted=known.licence_accepted)

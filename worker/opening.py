@@ -23,7 +23,7 @@ from worker.images.settings import ImagesSettings
 from worker.images.threads import ThreadDecoder
 from worker.models.classifier import Classifier
 from worker.models.inference import Batcher
-from worker.models.load import load
+from worker.models.load import Provenance, load_known
 from worker.observe.metrics import Metrics
 from worker.policy import Policy
 from worker.recipe import InputRecipe
@@ -47,6 +47,8 @@ class OpenChain:
     head: Callable[[], Head]
     """Labels and identity as they are now."""
     policy: Policy
+    provenance: Provenance | None
+    """Where the model comes from; None of a classifier that was given."""
     confinement: Confinement
     memory_bytes: int
     """A bound on the resident memory of all processes: what is resident now, and all that the settings let grow."""
@@ -59,8 +61,10 @@ async def open_chain(
     """Load the model (unless one is given) and open fetcher, decoder and batcher; close them at the end."""
     _allow_open_files()
     async with AsyncExitStack() as stack:
+        loaded = None
         if classifier is None:
-            classifier = await asyncio.to_thread(load, settings.model)
+            loaded = await asyncio.to_thread(load_known, settings.model)
+            classifier = loaded.classifier
         policy = Policy(settings.policy, classifier.labels)
         fetcher = Fetcher(settings.images, metrics)
         await fetcher.start()
@@ -77,7 +81,13 @@ async def open_chain(
         held = fetcher.memory_bytes() + decoder.memory_bytes() + batcher.memory_bytes()
         held += _chain_bytes(settings, classifier)
         yield OpenChain(
-            chain, classifier, lambda: batcher.head, policy, decoder.confinement(), _peak_resident_bytes() + held
+            chain,
+            classifier,
+            lambda: batcher.head,
+            policy,
+            loaded.provenance if loaded else None,
+            decoder.confinement(),
+            _peak_resident_bytes() + held,
         )
 
 

@@ -37,7 +37,7 @@ def test_each_value_names_its_source(tmp_path: Path) -> None:
     assert f'kafka.group_id = "a"  # {file}' in lines
     assert "batch.max_size = 8  # flag --set batch.max_size" in lines
     assert 'policy.topics.block = "b"  # environment IMAGE_WORKER_POLICY__TOPICS' in lines
-    assert 'model.source = "demo"  # default' in lines
+    assert 'model.device = "auto"  # default' in lines
 
 
 @pytest.mark.parametrize(

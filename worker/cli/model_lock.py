@@ -39,7 +39,11 @@ def lock(
         progress.add_task(f"locking {source}", total=None)
         made = locking.lock_of(source, settings.model)
     path = output or Path(f"{made.name.replace('/', '--')}.lock.toml")
-    found = list(changes(read(path), made)) if path.exists() else None
+    found = None
+    if path.exists():
+        old = read(path)
+        made = locking.with_exports_of(old, made)
+        found = list(changes(old, made))
     if found:
         _show(found)
     if found and not update:

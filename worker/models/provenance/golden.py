@@ -19,8 +19,8 @@ PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.png")
 FULL_TOLERANCE = 1e-4
 """Of each score in fp32. Between one machine and another the sums are done in another order."""
 REDUCED_TOLERANCE = 0.1
-"""Of each score in any lower precision. The demo's model was seen to move by 0.042 in bf16 and by 0.003 in fp16 on a CPU;
-a model that moves by more than this is another model to a policy with thresholds."""
+"""Of each score in any lower precision. On a CPU the demo's model was seen to move by 0.042 in bf16 and by 0.003 in
+fp16; one that moves by more than this is another model to a policy with thresholds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -115,10 +116,14 @@ def _quiet() -> None:
 
 
 def _telling(moved: Callable[[], None]) -> Any:
-    """huggingface_hub's progress bar, which also tells that something came."""
+    """huggingface_hub's progress bar, on a terminal only, which also tells that something came."""
     from huggingface_hub.utils.tqdm import tqdm
 
     class Telling(tqdm):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            options["disable"] = not sys.stderr.isatty()
+            super().__init__(*arguments, **options)  # type: ignore[no-untyped-call]
+
         def update(self, n: float | None = 1) -> Any:
             moved()
             return super().update(n)

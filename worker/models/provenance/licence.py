@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from worker.errors import ConfigurationError
-from worker.models.provenance.lock import Lock
+from worker.models.provenance.lock import UNKNOWN, Lock
 from worker.models.provenance.verify import Finding
 from worker.models.settings import ModelSettings
 from worker.printable import printable
@@ -18,9 +18,10 @@ def shown(lock: Lock) -> str:
 def accepted(lock: Lock, settings: ModelSettings) -> str | None:
     """Who accepted the licence, where somebody had to; None where it is on the operator's list.
 
-    Raises ConfigurationError where it is not on the list, and nobody accepted it in writing.
+    Raises ConfigurationError where it is unknown or not on the list, and nobody accepted it in writing.
     """
-    if lock.licence.id.lower() in {name.lower() for name in settings.licences}:
+    listed = {name.lower() for name in settings.licences} - {UNKNOWN}
+    if lock.licence.id.lower() in listed:
         return None
     if settings.licence_accepted is None:
         raise ConfigurationError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from worker.models.load import load_files
 from worker.models.provenance.facts import facts_of
@@ -21,7 +22,7 @@ def lock_of(source: str, settings: ModelSettings) -> Lock:
     """
     source = pinned(source)
     files = locate(source)
-    classifier = load_files(settings.model_copy(update={"precision": "fp32", "runtime": "torch"}), files, None)
+    classifier = load_files(ModelSettings(device=settings.device, threads=settings.threads), files, None)
     facts = facts_of(files)
     return Lock(
         source=source,
@@ -36,6 +37,11 @@ def lock_of(source: str, settings: ModelSettings) -> Lock:
         files=files.files,
         golden=tuple(outputs(classifier)),
     )
+
+
+def with_exports_of(old: Lock, new: Lock) -> Lock:
+    """The new lock with the exports of the old one, where they were made of the same files."""
+    return replace(new, exports=old.exports) if old.files == new.files else new
 
 
 def doubled(labels: tuple[str, ...]) -> list[str]:
