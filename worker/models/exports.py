@@ -16,6 +16,11 @@ def locked(lock: Lock, lock_file: Path, precision: str) -> ModelFiles:
 
     Raises ConfigurationError where the lock has no such export, Fatal where the file is missing or another.
     """
+    if precision not in SUFFIXES:
+        raise ConfigurationError(
+            f"model.precision is `{precision}`, and exports are in {' or '.join(SUFFIXES)}: choose one of those, or"
+            " model.runtime = `torch`"
+        )
     for export in lock.exports:
         if export.precision == precision:
             return _same(lock, lock_file, export)

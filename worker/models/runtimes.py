@@ -6,8 +6,8 @@ import structlog
 
 from worker.errors import ConfigurationError
 from worker.models import exports, fastest
+from worker.models.backends.onnx_file import require_extra
 from worker.models.classifier import Classifier
-from worker.models.lines import first_line
 from worker.models.provenance import whole
 from worker.models.provenance.files import ModelFiles
 from worker.models.provenance.lock import Lock
@@ -66,11 +66,10 @@ def _candidate(settings: ModelSettings, lock: Lock | None) -> ModelFiles | None:
         log.info("model.runtime", runtime="torch", reason="the device is CUDA, where torch is taken unmeasured")
         return None
     try:
-        import onnxruntime as _
-
+        require_extra("ONNX Runtime", "onnx", "onnxruntime")
         return _export(settings, lock)
-    except (ConfigurationError, ImportError) as error:
-        log.info("model.runtime", runtime="torch", reason=first_line(error))
+    except ConfigurationError as error:
+        log.info("model.runtime", runtime="torch", reason=str(error))
         return None
 
 

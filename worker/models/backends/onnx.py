@@ -24,7 +24,10 @@ _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _FATAL_ONLY = 4
 _FULL = ("failed to allocate memory", "bad_alloc", "out of memory", "alloc_failed")
 """What ONNX Runtime's errors say of memory, in lower case: it has no kind of error for it."""
-_FEW, _MORE = 1, 3
+_TRIED = (1, 3)
+"""Sizes of a batch: what is fixed inside fits one of them at most."""
+_ALONE = 0.1
+"""More than any int8 was seen to change an image's score when others come with it."""
 _UNCHANGED = ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
 
 
@@ -98,7 +101,9 @@ def _described(model: Any, description: Description, path: Path) -> bytes:
 
 
 def _identity(files: ModelFiles, recipe: InputRecipe, precision: str) -> ModelIdentity:
-    runtime = f"onnxruntime {_runtime().__version__}"
+    import onnxruntime
+
+    runtime = f"onnxruntime {onnxruntime.__version__}"
     return ModelIdentity(
         name=files.name,
         revision=files.revision,
@@ -108,16 +113,9 @@ def _identity(files: ModelFiles, recipe: InputRecipe, precision: str) -> ModelId
     )
 
 
-def _runtime() -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ConfigurationError(onnx_file.MISSING_EXTRA) from error
-    return onnxruntime
-
-
 def _session(settings: ModelSettings, graph: bytes, path: Path) -> Any:
-    runtime = _runtime()
+    import onnxruntime as runtime
+
     options = runtime.SessionOptions()
     options.intra_op_num_threads = settings.threads or available_cpus()
     options.inter_op_num_threads = 1
@@ -127,8 +125,9 @@ def _session(settings: ModelSettings, graph: bytes, path: Path) -> Any:
     options.enable_mem_pattern = False
     # What goes wrong is raised too, and its line would go between the log's lines.
     options.log_severity_level = _FATAL_ONLY
+    providers = _providers(settings, runtime)
     try:
-        return runtime.InferenceSession(graph, options, providers=_providers(settings, runtime))
+        return runtime.InferenceSession(graph, options, providers=providers)
     except Exception as error:
         raise Fatal(f"ONNX Runtime cannot run the file {path}: {first_line(error)}") from error
 
@@ -144,24 +143,34 @@ def _providers(settings: ModelSettings, runtime: Any) -> list[str]:
 
 
 def _try(classifier: OnnxClassifier, path: Path) -> None:
-    """Two sizes of a batch, of noise. Raises Fatal where one fails, or an image's scores depend on the others.
+    """Two sizes of a batch. Raises Fatal where one fails, or an image's scores depend on the others.
 
     A graph may declare a free batch and have a fixed one inside.
     """
-    recipe = classifier.recipe
-    noise = np.random.default_rng(0).integers(0, 256, (_MORE, recipe.height, recipe.width, 3), np.uint8)
-    try:
-        few, more = classifier.predict(noise[:_FEW]), classifier.predict(noise)
-    except OutOfMemory:
-        raise
-    except Exception as error:
-        raise Fatal(
-            f"the ONNX file {path} does not take batches of {_FEW} and of {_MORE} images: {first_line(error)};"
-            " export it anew with a free batch"
-        ) from error
-    for scores, count in ((few, _FEW), (more, _MORE)):
-        if scores.shape != (count, len(classifier.labels)):
+    images, found = _dark_to_bright(classifier.recipe), []
+    for size in _TRIED:
+        try:
+            scores = classifier.predict(images[:size])
+        except Exception as error:
             raise Fatal(
-                f"the ONNX file {path} gives scores of shape {scores.shape} for {count} images and"
-                f" {len(classifier.labels)} labels"
+                f"the ONNX file {path} fails on a batch of {size} ({first_line(error)}): if the batch is fixed inside,"
+                " export it anew with a free one"
+            ) from error
+        if scores.shape != (size, len(classifier.labels)):
+            raise Fatal(
+                f"the ONNX file {path} gives scores of shape {scores.shape} for {size} images and"
+                f" {len(classifier.labels)} labels: export it anew with a free batch"
             )
+        found.append(scores[0])
+    if (change := float(np.abs(found[0] - found[1]).max())) > _ALONE:
+        raise Fatal(
+            f"the ONNX file {path} gives an image other scores when it is in a batch with others (up to {change:.2g}):"
+            " export it anew for inference"
+        )
+
+
+def _dark_to_bright(recipe: InputRecipe) -> PixelBatch:
+    """Noise in as many brightnesses as images are tried, so that what they have in common is little."""
+    noise = np.random.default_rng(0).integers(0, 64, (max(_TRIED), recipe.height, recipe.width, 3), np.uint8)
+    brightness = np.linspace(0, 191, len(noise)).astype(np.uint8)
+    return noise + brightness[:, None, None, None]

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from worker.errors import ConfigurationError, Fatal
-from worker.models.backends.onnx_file import MISSING_EXTRA
+from worker.errors import Fatal
+from worker.models.backends.onnx_file import require_extra
 from worker.models.lines import first_line
 
 PIXELS, SCORES = "pixels", "scores"
@@ -28,18 +28,16 @@ def graph_of(module: torch.nn.Module, height: int, width: int) -> Any:
     The same module gives the same bytes again. Raises ConfigurationError where the extra is missing, Fatal where the
     module is too large for one file or cannot be exported.
     """
-    try:
-        import onnx
-        import onnxscript as _
-    except ImportError as error:
-        raise ConfigurationError(MISSING_EXTRA) from error
+    require_extra("an export", "onnx", "onnxscript", "onnxruntime")
+    import onnx
+
     size = sum(value.numel() * value.element_size() for value in module.state_dict().values())
     if size > _LARGEST_BYTES:
         raise Fatal(f"the model has {size / 1e9:.1f} GB of weights, and one ONNX file has room for less than 2")
     pixels = torch.zeros(_TRACED, height, width, 3, dtype=torch.uint8)
     try:
         with quiet(), torch.no_grad():
-            program = torch.onnx.export(
+            program: Any = torch.onnx.export(
                 module,
                 (pixels,),
                 dynamo=True,

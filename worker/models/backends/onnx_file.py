@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,8 +15,6 @@ from worker.errors import ConfigurationError, Fatal
 from worker.models.lines import first_line
 
 Layout = Literal["NHWC", "NCHW"]
-
-MISSING_EXTRA = "ONNX files need the packages of an extra: run `pip install 'image-worker[onnx]'`"
 
 _CHANNELS = 3
 _ELEMENTS = {1: "float32", 2: "uint8", 10: "float16"}
@@ -40,6 +39,14 @@ class Signature:
     opset: int
 
 
+def require_extra(what: str, *packages: str) -> None:
+    """Raises ConfigurationError where one of the packages is not installed that `what` needs."""
+    if missing := [package for package in packages if find_spec(package) is None]:
+        raise ConfigurationError(
+            f"{what} needs {', '.join(missing)}, which is not installed: run `pip install 'image-worker[onnx]'`"
+        )
+
+
 def content(path: Path, sha256: str) -> bytes:
     """The bytes of a file whose digest is known. Raises Fatal where it has others: it was changed since."""
     try:
@@ -57,10 +64,9 @@ def parse(data: bytes, path: Path) -> Any:
     Raises Fatal where they are no ONNX model, or where weights lie in further files, which no digest covers;
     ConfigurationError where the extra is missing.
     """
-    try:
-        import onnx
-    except ImportError as error:
-        raise ConfigurationError(f"{path}: {MISSING_EXTRA}") from error
+    require_extra(f"the ONNX file {path}", "onnx", "onnxruntime")
+    import onnx
+
     try:
         model = onnx.load_model_from_string(data)
         if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model.graph)):

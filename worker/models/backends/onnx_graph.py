@@ -1,4 +1,4 @@
-"""An ONNX classifier made self-contained: bytes of RGB pixels in, probabilities out, with the steps between in its graph.
+"""An ONNX classifier made self-contained: RGB pixels in, probabilities out, with the steps between in its graph.
 
 So every file runs in one way, all of it in ONNX Runtime's threads, and nothing is normalised in Python.
 """
@@ -81,7 +81,7 @@ def _constants(signature: Signature, recipe: InputRecipe) -> Iterable[Any]:
     from onnx import numpy_helper
 
     channels = (1, 3, 1, 1) if signature.layout == "NCHW" else (1, 1, 1, 3)
-    values = {
+    values: dict[str, np.ndarray[Any, Any]] = {
         "order": np.array([2, 1, 0], np.int64),
         "scale": np.array(recipe.scale, np.float32).reshape(channels),
         "shift": np.array(recipe.shift, np.float32).reshape(channels),

@@ -11,9 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from worker.errors import ConfigurationError, Fatal
+from worker.errors import Fatal
 from worker.models.backends.onnx_export import quiet
-from worker.models.backends.onnx_file import MISSING_EXTRA
 from worker.models.lines import first_line
 
 _QUANTISED = ["MatMul", "Gemm"]
@@ -22,13 +21,11 @@ _QUANTISED = ["MatMul", "Gemm"]
 def int8_of(path: Path) -> Any:
     """The `onnx.ModelProto` of an fp32 export in int8, weights by channel, activations by the range of each batch.
 
-    Raises ConfigurationError where the extra is missing, Fatal where it cannot be quantised or has nothing to quantise.
+    Raises Fatal where it cannot be quantised, or has nothing to quantise.
     """
-    try:
-        import onnx
-        from onnxruntime.quantization import QuantType, quantize_dynamic
-    except ImportError as error:
-        raise ConfigurationError(MISSING_EXTRA) from error
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
     with tempfile.TemporaryDirectory() as folder, quiet():
         made = Path(folder) / "int8.onnx"
         try:
