@@ -21,7 +21,7 @@ from worker.images.fetch import Fetcher
 from worker.images.pool import DecodePool
 from worker.images.settings import ImagesSettings
 from worker.images.threads import ThreadDecoder
-from worker.models.classifier import Classifier
+from worker.models.classifier import Classifier, Prepares
 from worker.models.inference import Batcher
 from worker.models.load import Provenance, load_known
 from worker.observe.metrics import Metrics
@@ -123,6 +123,8 @@ def _allow_open_files() -> None:
 
 def _fill_up(classifier: Classifier, batch_size: int) -> None:
     """Run one full batch, so that the model's largest activations are in the memory that is measured after it."""
+    if isinstance(classifier, Prepares):
+        classifier.prepare(batch_size)
     recipe = classifier.recipe
     classifier.predict(np.zeros((batch_size, recipe.height, recipe.width, 3), np.uint8))
 

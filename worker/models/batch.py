@@ -63,6 +63,17 @@ class FlushRule:
         return batch.oldest_s + self.max_age_s
 
 
+def buckets(max_size: int) -> tuple[int, ...]:
+    """The sizes of batch that a compiled model is compiled for: powers of two, and the largest."""
+    powers = (2**power for power in range(max_size.bit_length()))
+    return tuple(sorted({*(size for size in powers if size <= max_size), max_size}))
+
+
+def bucket_of(count: int, sizes: tuple[int, ...]) -> int:
+    """The smallest of the sizes that `count` images fit; `count` itself where none is large enough."""
+    return next((size for size in sizes if size >= count), count)
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """The images `start` to `stop` (not included) of a batch."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -79,3 +79,18 @@ class Renews(Protocol):
 
     def renew(self) -> None:
         """Take up what was changed. Called while no batch is under way; `identity` and `labels` change nowhere else."""
+
+
+@runtime_checkable
+class Relabels(Protocol):
+    """A zero-shot model: it scores whatever labels it is given."""
+
+    def relabel(self, labels: Sequence[str]) -> ModelIdentity:
+        """Have these labels from the next batch on (see `Renews`); the identity that outcomes will have then.
+
+        May be called in any thread; meanwhile the model goes on with the labels it has. Raises ConfigurationError where
+        a label is too long for the model, Fatal where the device fails.
+        """
+
+    def about(self, labels: Sequence[str]) -> Classifier:
+        """The same model with these labels, beside this one."""

@@ -7,15 +7,15 @@ from dataclasses import replace
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from worker import __version__
-from worker.errors import Fatal
+from worker.errors import ConfigurationError, Fatal
 from worker.models import exports, fastest
 from worker.models.backends import onnx, onnx_export, onnx_quantise, onnx_stamp
+from worker.models.backends.torch import TorchClassifier
 from worker.models.classifier import Classifier, PixelBatch
 from worker.models.load import load_known
 from worker.models.prepare import fitted
@@ -35,10 +35,14 @@ def export(settings: ModelSettings, lock: Lock, lock_file: Path) -> Export:
 
     Raises ConfigurationError and Fatal as `load_known` does, and Fatal where the file's scores are others.
     """
-    plain = {"lock": lock_file, "precision": "fp32", "runtime": "torch", "device": "cpu"}
-    classifier = load_known(settings.model_copy(update=plain)).classifier
-    recipe = classifier.recipe
-    graph = onnx_export.graph_of(_module(classifier), recipe.height, recipe.width)
+    plain = {"lock": lock_file, "runtime": "torch", "compile": False, "deterministic": False}
+    classifier = load_known(_on_a_cpu(settings, "fp32").model_copy(update=plain)).classifier
+    if not isinstance(classifier, TorchClassifier):
+        raise ConfigurationError(
+            f"model {lock.name} cannot be exported: it is an ONNX file already, or zero-shot, whose labels come from"
+            " the settings"
+        )
+    graph = onnx_export.graph_of(classifier.score, classifier.recipe)
     onnx_stamp.write(graph, _stamp(lock, classifier, "fp32"))
     tried = partial(_difference, settings, reference=classifier)
     return _kept(graph.SerializeToString(), lock, lock_file, "fp32", tried)
@@ -58,26 +62,6 @@ def with_export(lock: Lock, export: Export) -> Lock:
     """The lock with this export in the place of the one in the same precision."""
     others = (other for other in lock.exports if other.precision != export.precision)
     return replace(lock, exports=(*others, export))
-
-
-def _module(classifier: Any) -> Any:
-    import torch
-
-    class Whole(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.model = classifier.model
-            self.register_buffer("scale", classifier.scale)
-            self.register_buffer("shift", classifier.shift)
-
-        def forward(self, pixels):
-            return classifier.activation(
-                self.model(
-                    pixel_values=torch.addcmul(self.shift, pixels.permute(0, 3, 1, 2).float(), self.scale)
-                ).logits.float()
-            )
-
-    return Whole().eval()
 
 
 def _stamp(lock: Lock, source: Classifier, precision: str) -> onnx_stamp.Stamp:

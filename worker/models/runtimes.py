@@ -6,6 +6,7 @@ import structlog
 
 from worker.errors import ConfigurationError
 from worker.models import exports, fastest
+from worker.models.backends import label_set
 from worker.models.backends.onnx_file import require_extra
 from worker.models.classifier import Classifier
 from worker.models.provenance import whole
@@ -23,19 +24,32 @@ def opened(settings: ModelSettings, files: ModelFiles, lock: Lock | None) -> Cla
     """
     if files.onnx is not None:
         return _onnx(settings, files)
+    if settings.precision == "int8" and settings.runtime != "onnx":
+        raise ConfigurationError(
+            'model.precision is `int8`, which only ONNX Runtime has here: write model.runtime = "onnx"'
+        )
     whole.check(files)
+    if whole.is_zero_shot(files):
+        return _zero_shot(settings, files)
+    label_set.require_none(settings, files.name)
     if settings.runtime == "onnx":
         return _onnx(settings, _export(settings, lock))
-    if settings.precision == "int8":
-        raise ConfigurationError(
-            f"model.precision is `int8`, which ONNX Runtime has and `{settings.runtime}` has not: write"
-            ' model.runtime = "onnx"'
-        )
     if settings.runtime == "auto" and (export := _candidate(settings, lock)) is not None:
         return fastest.of(
             {"torch": lambda: _torch(settings, files), "onnx": lambda: _onnx(settings, export)}, log=log.info
         )
     return _torch(settings, files)
+
+
+def _zero_shot(settings: ModelSettings, files: ModelFiles) -> Classifier:
+    if settings.runtime == "onnx":
+        raise ConfigurationError(
+            f"model {files.name} is zero-shot, and its labels come from the settings: no export can have them; leave"
+            " model.runtime out"
+        )
+    from worker.models.backends.zero_shot import load
+
+    return load(settings, files)
 
 
 def _torch(settings: ModelSettings, files: ModelFiles) -> Classifier:

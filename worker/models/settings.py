@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from worker.knobs import Section
 
@@ -69,6 +69,44 @@ class ModelSettings(Section):
         description="Threads for one forward pass on a CPU. The default 0 takes the CPUs that the container may use,"
         " because more threads than those make the kernel throttle the whole process.",
     )
+    labels: tuple[str, ...] = Field(
+        (),
+        description="The labels of a zero-shot model (CLIP, SigLIP), which has none of its own. Each is put into the"
+        " prompts of `model.templates`. Only for such a model: the labels of any other are in its files.",
+    )
+    labels_file: Path | None = Field(
+        None,
+        description="Labels of a zero-shot model in a file instead, UTF-8, one a line. It is watched: what is written"
+        " there takes effect between two batches, without a restart, and `model.labels_version` of each outcome says"
+        " which set it had. A file that cannot be used is refused, said in the log, and the labels stay as they are.",
+    )
+    templates: tuple[str, ...] = Field(
+        ("This is a photo of {}.",),
+        min_length=1,
+        description="Prompts that a zero-shot model's labels are put into, in the place of `{}`. With several, a label"
+        " is the mean of its prompts. The default is that of transformers' zero-shot pipeline, so scores are the same.",
+    )
+    compile: bool = Field(
+        False,
+        description="Whether torch.compile makes kernels for this model. Batches then are filled up to powers of two,"
+        " each of which is compiled before the worker is ready: a start takes a minute or more, and needs a C++"
+        " compiler on a CPU. Off by default: it pays on a GPU, seldom on a CPU.",
+    )
+    deterministic: bool = Field(
+        False,
+        description="Whether the same image gives the same scores to the last bit on the same kind of machine,"
+        " whichever images came with it: only deterministic kernels, and each batch filled up to batch.max_size."
+        " Off by default, since a lone image then costs as much as a full batch. Without it scores differ by 1e-7.",
+    )
+
+    @model_validator(mode="after")
+    def _labels_are_given_once(self) -> Self:
+        if self.labels and self.labels_file is not None:
+            raise ValueError("labels and labels_file are both set: write one of them")
+        for template in self.templates:
+            if "{}" not in template or template.count("{") + template.count("}") != 2:
+                raise ValueError(f"the template {template!r} needs one {{}} for the label, and no other braces")
+        return self
 
 
 class BatchSettings(Section):

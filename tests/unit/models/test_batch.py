@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.models.batch import Bisection, Flush, FlushRule, Gathering
+from worker.models.batch import Bisection, Flush, FlushRule, Gathering, bucket_of, buckets
 
 counts = st.integers(0, 64)
 times = st.floats(0, 1e6)
@@ -110,3 +110,16 @@ def test_a_ceiling_that_falls_on_the_way_holds_for_what_is_left() -> None:
     while (span := work.next(2)) is not None:
         sizes.append(len(span))
     assert sizes == [2, 2, 2, 2]
+
+
+@given(st.integers(1, 4096), st.data())
+def test_a_batch_is_filled_up_to_less_than_twice_its_size(max_size: int, data: st.DataObject) -> None:
+    sizes = buckets(max_size)
+    count = data.draw(st.integers(1, max_size))
+    assert count <= bucket_of(count, sizes) < 2 * count + (count == 1)
+    assert sizes[-1] == max_size
+    assert len(sizes) <= 13
+
+
+def test_without_sizes_no_batch_is_filled_up() -> None:
+    assert bucket_of(7, ()) == 7

@@ -218,28 +218,86 @@ def classifier(tmp_path: Path) -> TorchClassifier:
 
 
 def failing(error: Exception) -> Any:
-    def forward(**_: Any) -> None:
+    def forward(_: Any) -> None:
         raise error
 
     return forward
 
 
 def test_out_of_memory_is_told_apart_from_a_bad_image(classifier: TorchClassifier) -> None:
-    full = replace(classifier, model=failing(torch.OutOfMemoryError("tried to allocate 2 GiB")))
+    full = replace(classifier, score=failing(torch.OutOfMemoryError("tried to allocate 2 GiB")))
     with pytest.raises(OutOfMemory, match=r"2 images did not fit.*2 GiB") as caught:
         full.predict(np.zeros((2, 224, 224, 3), np.uint8))
     assert caught.value.__context__ is None  # nothing holds the tensors of the failed batch
 
 
 def test_an_error_on_a_cpu_may_be_the_images_fault(classifier: TorchClassifier) -> None:
-    broken = replace(classifier, model=failing(RuntimeError("value cannot be converted")))
+    broken = replace(classifier, score=failing(RuntimeError("value cannot be converted")))
     with pytest.raises(RuntimeError, match="cannot be converted"):
         broken.predict(np.zeros((1, 224, 224, 3), np.uint8))
+
+
+def test_the_hosts_memory_running_out_is_no_fault_of_an_image(classifier: TorchClassifier) -> None:
+    full = replace(classifier, score=failing(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")))
+    with pytest.raises(OutOfMemory, match="can't allocate memory"):
+        full.predict(np.zeros((2, 224, 224, 3), np.uint8))
 
 
 def test_an_error_of_a_cuda_device_stops_the_worker(classifier: TorchClassifier) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device, and it works")
-    gone = replace(classifier, device=torch.device("cuda"))
+    gone = replace(classifier, score=failing(RuntimeError("CUDA error: an illegal memory access")))
+    gone.engine.device = torch.device("cuda")
     with pytest.raises(Fatal, match=r"the device cuda failed.*started anew"):
         gone.predict(np.zeros((1, 224, 224, 3), np.uint8))
+
+
+class Sizes:
+    """Scores a module's batches, and notes how large they were."""
+
+    def __init__(self, classifier: TorchClassifier) -> None:
+        self.seen: list[int] = []
+        self._score = classifier.score
+
+    def __call__(self, pixels: torch.Tensor) -> torch.Tensor:
+        self.seen.append(len(pixels))
+        return self._score(pixels)
+
+
+def test_a_deterministic_model_gives_an_image_the_same_bits_whichever_come_with_it(tmp_path: Path) -> None:
+    directory = checkpoints.save("vit", tmp_path)
+    pixels, _ = reference(directory, torch.sigmoid)
+    classifier = load_torch(settings(directory, deterministic=True), locate(str(directory)))
+    try:
+        classifier = replace(classifier, score=(sizes := Sizes(classifier)))
+        classifier.prepare(8)
+        together = classifier.predict(pixels[:8])
+        for index in range(8):
+            others = np.roll(pixels, -index, axis=0)
+            assert (classifier.predict(others[: index + 1])[0] == together[index]).all()
+        assert set(sizes.seen) == {8}
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_a_compiled_model_gives_the_same_scores_and_runs_only_the_sizes_it_was_compiled_for(tmp_path: Path) -> None:
+    directory = checkpoints.save("vit", tmp_path, num_hidden_layers=1)
+    pixels, expected = reference(directory, lambda logits: logits.softmax(-1))
+    classifier = load_torch(settings(directory, compile=True), locate(str(directory)))
+    sizes = Sizes(classifier)
+    classifier = replace(classifier, score=sizes)
+    classifier.prepare(2)
+    assert sizes.seen == [1, 2]
+    compiled = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    for count in (2, 1):
+        np.testing.assert_allclose(classifier.predict(pixels[:count]), expected[:count], atol=1e-4)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == compiled
+
+
+def test_a_model_that_cannot_be_compiled_stops_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("no-such-compiler",))
+    directory = checkpoints.save("vit", tmp_path)
+    classifier = load_torch(settings(directory, compile=True), locate(str(directory)))
+    with pytest.raises(Fatal, match=r"model\.compile: .*install a C\+\+ compiler"):
+        classifier.prepare(1)

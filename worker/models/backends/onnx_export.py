@@ -13,6 +13,7 @@ import torch
 from worker.errors import Fatal
 from worker.models.backends.onnx_file import require_extra
 from worker.models.lines import first_line
+from worker.recipe import InputRecipe
 
 PIXELS, SCORES = "pixels", "scores"
 
@@ -22,8 +23,8 @@ _TRACED = 2
 """Images in the batch that is traced: of one, torch would think that there is never another."""
 
 
-def graph_of(module: torch.nn.Module, height: int, width: int) -> Any:
-    """The `onnx.ModelProto` of a module that takes (N, H, W, 3) uint8 and gives (N, L) float32, with a free batch.
+def graph_of(module: Any, recipe: InputRecipe) -> Any:
+    """The `onnx.ModelProto` of a torch module that takes (N, H, W, 3) uint8 and gives (N, L) float32: a free batch.
 
     The same module gives the same bytes again. Raises ConfigurationError where the extra is missing, Fatal where the
     module is too large for one file or cannot be exported.
@@ -34,7 +35,7 @@ def graph_of(module: torch.nn.Module, height: int, width: int) -> Any:
     size = sum(value.numel() * value.element_size() for value in module.state_dict().values())
     if size > _LARGEST_BYTES:
         raise Fatal(f"the model has {size / 1e9:.1f} GB of weights, and one ONNX file has room for less than 2")
-    pixels = torch.zeros(_TRACED, height, width, 3, dtype=torch.uint8)
+    pixels = torch.zeros(_TRACED, recipe.height, recipe.width, 3, dtype=torch.uint8)
     try:
         with quiet(), torch.no_grad():
             program: Any = torch.onnx.export(

@@ -6,24 +6,58 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Never
+from typing import Any, Never, cast
 
 import torch
+from torch import nn
 
 from worker.cpus import available_cpus
 from worker.errors import ConfigurationError, Fatal
 from worker.models.backends import processor
-from worker.models.classifier import OutOfMemory, PixelBatch, ScoreBatch
+from worker.models.backends.engine import Engine, Score
+from worker.models.classifier import PixelBatch, ScoreBatch
 from worker.models.lines import first_line
 from worker.models.provenance.files import ModelFiles, fingerprint
 from worker.models.provenance.whole import labels
-from worker.models.settings import Device, ModelSettings, Precision
+from worker.models.settings import Device, ModelSettings
 from worker.recipe import InputRecipe
 from worker.records import ModelIdentity
 
 Activation = Callable[[torch.Tensor], torch.Tensor]
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_SIZES_COMPILED = 32
+"""More than there are buckets below the largest batch allowed."""
+
+
+class Normalise(nn.Module):
+    """(N, H, W, 3) uint8 pixels to (N, 3, H, W) of the model's type: `pixel * scale + shift` for each channel."""
+
+    scale: torch.Tensor
+    shift: torch.Tensor
+
+    def __init__(self, recipe: InputRecipe, dtype: torch.dtype) -> None:
+        super().__init__()
+        self._dtype = dtype
+        self.register_buffer("scale", torch.tensor(recipe.scale).view(1, 3, 1, 1))
+        self.register_buffer("shift", torch.tensor(recipe.shift).view(1, 3, 1, 1))
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        # (N, H, W, 3) seen as (N, 3, H, W) is torch's channels_last: no copy, and a third less CPU in convolutions.
+        return torch.addcmul(self.shift, pixels.permute(0, 3, 1, 2).float(), self.scale).to(self._dtype)
+
+
+class Scorer(nn.Module):
+    """(N, H, W, 3) uint8 pixels to (N, L) float32 probabilities: all that a model does, in one module."""
+
+    def __init__(self, recipe: InputRecipe, model: nn.Module, activation: Activation, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.normalise = Normalise(recipe, dtype)
+        self.model = model
+        self.activation = activation
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.activation(self.model(pixel_values=self.normalise(pixels)).logits.float())
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,40 +67,20 @@ class TorchClassifier:
     identity: ModelIdentity
     labels: tuple[str, ...]
     recipe: InputRecipe
-    model: Any
-    device: torch.device
-    dtype: torch.dtype
-    activation: Activation
-    scale: torch.Tensor
-    """(1, 3, 1, 1) float32 on the device; so is `shift`."""
-    shift: torch.Tensor
+    engine: Engine
+    score: Score
+
+    def prepare(self, max_size: int) -> None:
+        """See `Prepares.prepare`."""
+        self.engine.prepare(max_size, self.score, self.recipe.height, self.recipe.width)
+
+    def begin(self, batch: PixelBatch) -> Callable[[], ScoreBatch]:
+        """See `WorksAhead.begin`."""
+        return self.engine.begin(batch, self.score)
 
     def predict(self, batch: PixelBatch) -> ScoreBatch:
         """Scores of (N, H, W, 3) uint8 pixels; see `Classifier.predict`."""
-        try:
-            return self._scores(batch)
-        except torch.OutOfMemoryError as error:
-            reason = first_line(error)
-        except RuntimeError as error:
-            if self.device.type == "cpu":
-                raise
-            raise Fatal(
-                f"the device {self.device} failed, and the worker has to be started anew: {first_line(error)}"
-            ) from error
-        # The traceback held the batch's tensors until here: only now can their memory be given back.
-        torch.cuda.empty_cache()
-        raise OutOfMemory(f"{len(batch)} images did not fit the device: {reason}")
-
-    @torch.inference_mode()
-    def _scores(self, batch: PixelBatch) -> ScoreBatch:
-        pixels = torch.from_numpy(batch)
-        if self.device.type == "cuda":
-            pixels = pixels.pin_memory().to(self.device, non_blocking=True)
-        # (N, H, W, 3) seen as (N, 3, H, W) is torch's channels_last: no copy, and a third less CPU in convolutions.
-        normalised = torch.addcmul(self.shift, pixels.permute(0, 3, 1, 2).float(), self.scale)
-        logits = self.model(pixel_values=normalised.to(self.dtype)).logits
-        scores: ScoreBatch = self.activation(logits.float()).cpu().numpy()
-        return scores
+        return self.begin(batch)()
 
 
 def load(settings: ModelSettings, files: ModelFiles) -> TorchClassifier:
@@ -74,25 +88,39 @@ def load(settings: ModelSettings, files: ModelFiles) -> TorchClassifier:
 
     Raises ConfigurationError and Fatal as `worker.models.load.load_known` does.
     """
-    device, dtype = _device(settings.device), _DTYPES[settings.precision]
-    torch.set_num_threads(settings.threads or available_cpus())
-    _quiet()
+    from transformers import AutoModelForImageClassification
+
+    engine, dtype = open_engine(settings), DTYPES[settings.precision]
     recipe = processor.read(files.directory)
-    model = _model(files, dtype).eval().to(device)
-    if settings.precision == "fp32":
-        torch.backends.cudnn.allow_tf32 = False  # on by default, and it costs convolutions 13 bits of their mantissa
-    scale, shift = (torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (recipe.scale, recipe.shift))
+    model = pretrained(AutoModelForImageClassification, files, dtype)
+    scorer = Scorer(recipe, model, _activation(files.name, model.config), dtype)
     return TorchClassifier(
-        identity=_identity(files, recipe, settings.precision),
+        identity=identity_of(files, recipe, settings),
         labels=labels(files, model.config.id2label),
         recipe=recipe,
-        model=model,
-        device=device,
-        dtype=dtype,
-        activation=_activation(files.name, model.config),
-        scale=scale,
-        shift=shift,
+        engine=engine,
+        score=placed(scorer, engine, settings),
     )
+
+
+def open_engine(settings: ModelSettings) -> Engine:
+    """The device that the settings name, with torch set up for it."""
+    torch.set_num_threads(settings.threads or available_cpus())
+    if settings.precision == "fp32":
+        torch.backends.cudnn.allow_tf32 = False  # on by default, and it costs convolutions 13 bits of their mantissa
+    return Engine(_device(settings.device), compiled=settings.compile, deterministic=settings.deterministic)
+
+
+def placed(module: nn.Module, engine: Engine, settings: ModelSettings) -> Score:
+    """The module on its device, ready to run; compiled when it is first run, where that is wanted."""
+    # Weights of convolutions in the layout of the pixels: else each convolution on a GPU would turn them round.
+    there: Any = module.eval().to(engine.device)
+    there.to(memory_format=torch.channels_last)
+    if not settings.compile:
+        return cast(Score, there)
+    torch._dynamo.config.recompile_limit = max(_SIZES_COMPILED, torch._dynamo.config.recompile_limit)
+    score: Score = torch.compile(there, dynamic=False)
+    return score
 
 
 def _device(wanted: Device) -> torch.device:
@@ -112,12 +140,11 @@ def _quiet() -> None:
     logging.disable_progress_bar()
 
 
-def _model(files: ModelFiles, dtype: torch.dtype) -> Any:
+def pretrained(auto: Any, files: ModelFiles, dtype: torch.dtype) -> Any:
     """The model with every weight read from its safetensors: none missing, left over or of another shape."""
-    from transformers import AutoModelForImageClassification
-
+    _quiet()
     try:
-        model, report = AutoModelForImageClassification.from_pretrained(
+        model, report = auto.from_pretrained(
             files.directory,
             dtype=dtype,
             use_safetensors=True,
@@ -142,16 +169,17 @@ def _refuse(directory: Path, name: str, kind: str, keys: list[str]) -> Never:
     )
 
 
-def _identity(files: ModelFiles, recipe: InputRecipe, precision: Precision) -> ModelIdentity:
+def identity_of(files: ModelFiles, recipe: InputRecipe, settings: ModelSettings) -> ModelIdentity:
     import transformers
 
-    runtime = f"torch {torch.__version__.partition('+')[0]}, transformers {transformers.__version__}"
+    torch_version = torch.__version__.partition("+")[0]
+    runtime = f"torch {torch_version}{' compiled' if settings.compile else ''}, transformers {transformers.__version__}"
     return ModelIdentity(
         name=files.name,
         revision=files.revision,
-        fingerprint=fingerprint(files, recipe, runtime, precision),
+        fingerprint=fingerprint(files, recipe, runtime, settings.precision),
         runtime=runtime,
-        precision=precision,
+        precision=settings.precision,
     )
 
 

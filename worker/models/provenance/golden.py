@@ -11,11 +11,13 @@ from io import BytesIO
 import numpy as np
 
 from worker.errors import Fatal
-from worker.models.classifier import Classifier
+from worker.models.classifier import Classifier, Relabels
 from worker.models.prepare import pixels
 from worker.models.provenance.lock import Golden, significant
 
 PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.png")
+LABELS = ("an astronaut", "a cat", "a cup of coffee", "a rocket")
+"""What a zero-shot model is asked about them: the operator's own labels may change from day to day."""
 FULL_TOLERANCE = 1e-4
 """Of each score in fp32. Between one machine and another the sums are done in another order."""
 REDUCED_TOLERANCE = 0.1
@@ -41,6 +43,11 @@ class Comparison:
 def photograph(name: str) -> bytes:
     """The file of one of PHOTOGRAPHS."""
     return (files("worker.models") / "photographs" / name).read_bytes()
+
+
+def comparable(classifier: Classifier) -> Classifier:
+    """The model whose outputs are locked: itself, or where it is zero-shot, the same about LABELS."""
+    return classifier.about(LABELS) if isinstance(classifier, Relabels) else classifier
 
 
 def outputs(classifier: Classifier) -> Iterator[Golden]:

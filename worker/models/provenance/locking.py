@@ -6,9 +6,10 @@ from collections import Counter
 from dataclasses import replace
 
 from worker.models.load import load_files
+from worker.models.provenance import whole
 from worker.models.provenance.facts import facts_of
 from worker.models.provenance.files import locate, pinned
-from worker.models.provenance.golden import outputs
+from worker.models.provenance.golden import LABELS, outputs
 from worker.models.provenance.lock import Lock
 from worker.models.provenance.versions import OF_ONNX, OF_TRANSFORMERS, versions
 from worker.models.settings import ModelSettings
@@ -22,8 +23,9 @@ def lock_of(source: str, settings: ModelSettings) -> Lock:
     """
     source = pinned(source)
     files = locate(source)
-    classifier = load_files(ModelSettings(device=settings.device, threads=settings.threads), files, None)
-    facts = facts_of(files)
+    labels = LABELS if files.onnx is None and whole.is_zero_shot(files) else ()
+    plain = ModelSettings(device=settings.device, threads=settings.threads, labels=labels)
+    classifier, facts = load_files(plain, files, None), facts_of(files)
     return Lock(
         source=source,
         name=files.name,

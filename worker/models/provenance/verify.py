@@ -11,7 +11,7 @@ from worker.errors import Fatal
 from worker.models.classifier import Classifier
 from worker.models.provenance.facts import facts_of
 from worker.models.provenance.files import ModelFiles
-from worker.models.provenance.golden import compare, outputs
+from worker.models.provenance.golden import comparable, compare, outputs
 from worker.models.provenance.lock import Lock
 from worker.models.provenance.versions import versions
 from worker.printable import printable
@@ -66,6 +66,7 @@ def of_facts(lock: Lock, files: ModelFiles) -> Iterator[Finding]:
 
 def of_model(lock: Lock, classifier: Classifier) -> Iterator[Finding]:
     """The labels, the recipe, and the golden outputs of a loaded model."""
+    classifier = comparable(classifier)
     yield _labels(lock.labels, classifier.labels)
     yield from _recipe(lock.recipe, classifier.recipe)
     if lock.labels == classifier.labels:

@@ -7,6 +7,7 @@ import re
 from typing import Any
 
 from worker.errors import Fatal
+from worker.models.backends.label_set import ZERO_SHOT
 from worker.models.lines import first_line
 from worker.models.provenance.files import ModelFiles
 from worker.printable import printable
@@ -52,6 +53,11 @@ def architecture(config: dict[str, Any]) -> str:
     stated = config.get("architectures")
     first = stated[0] if isinstance(stated, list) and stated else config.get("model_type")
     return printable(str(first or "unknown"))
+
+
+def is_zero_shot(files: ModelFiles) -> bool:
+    """Whether the model scores whatever labels it is given."""
+    return config_of(files).get("model_type") in ZERO_SHOT
 
 
 def labels(files: ModelFiles, id2label: dict[int, Any]) -> tuple[str, ...]:
