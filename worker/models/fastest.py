@@ -38,8 +38,9 @@ def of(ways: Mapping[str, Callable[[], Classifier]], log: Callable[..., Any]) ->
 def rate(classifier: Classifier, pixels: PixelBatch, for_s: float) -> float:
     """Images a second of one batch again and again, after one that warms up; at least one is measured."""
     classifier.predict(pixels)
-    started_s, spent_s, count = time.perf_counter(), 0.0, 0
-    while spent_s < for_s:
+    started_s, count = time.perf_counter(), 0
+    while True:
         classifier.predict(pixels)
         spent_s, count = time.perf_counter() - started_s, count + 1
-    return count * len(pixels) / spent_s
+        if spent_s >= for_s:
+            return count * len(pixels) / spent_s
