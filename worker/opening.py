@@ -21,7 +21,7 @@ from worker.images.pool import DecodePool
 from worker.images.settings import ImagesSettings
 from worker.images.threads import ThreadDecoder
 from worker.models.calibrate import Limits, choose, measure
-from worker.models.classifier import Classifier, Prepares, Relabels
+from worker.models.classifier import Classifier, OutOfMemory, Prepares, Relabels
 from worker.models.inference import Batcher
 from worker.models.load import Provenance, load_known
 from worker.observe.metrics import Metrics
@@ -160,8 +160,17 @@ def _allow_open_files() -> None:
 
 
 def _fill_up(classifier: Classifier, batch_size: int) -> None:
-    """Run one full batch, so that the model's largest activations are in the memory that is measured after it."""
+    """Run one full batch, so that the model's largest activations are in the memory that is measured after it.
+
+    Where it does not fit, batches will be split: said here, when the operator looks.
+    """
     if isinstance(classifier, Prepares):
         classifier.prepare(batch_size)
-    recipe = classifier.recipe
-    classifier.predict(np.zeros((batch_size, recipe.height, recipe.width, 3), np.uint8))
+    recipe, size = classifier.recipe, batch_size
+    while size:
+        try:
+            classifier.predict(np.zeros((size, recipe.height, recipe.width, 3), np.uint8))
+            return
+        except OutOfMemory as error:
+            log.warning("batch.does_not_fit", why=str(error), next="batches are split; lower batch.max_size")
+            size //= 2
