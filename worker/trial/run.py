@@ -64,10 +64,10 @@ class _Examination:
         self._results: list[Result] = []
 
     async def hold(self, room: OpenChain, settings: Settings, progress: Progress) -> Trial:
-        rows, at_once = self._manifest.rows, 4 * settings.batch.max_size
+        rows, at_once = self._manifest.rows, 4 * room.batch_size
         images = LocalImages(room, settings.images, at_once)
         task = progress.add_task("classified", total=len(rows))
-        stopwatch = Stopwatch(time.monotonic(), settings.batch.max_size, at_once)
+        stopwatch = Stopwatch(time.monotonic(), room.batch_size, at_once)
         async for verdict in images.verdicts(row.place for row in rows):
             rate = stopwatch.ended(time.monotonic(), _took_s(verdict.classified))
             self._take(verdict)
