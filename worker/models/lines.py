@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from worker.printable import printable
+
 
 def first_line(error: BaseException) -> str:
     """The first line of an error's text, or its kind where it says nothing."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return printable(next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__))

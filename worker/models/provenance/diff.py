@@ -8,7 +8,7 @@ from itertools import zip_longest
 from typing import Any
 
 from worker.models.provenance.golden import compare
-from worker.models.provenance.lock import Lock, LockedFile
+from worker.models.provenance.lock import Export, Lock, LockedFile
 from worker.printable import printable
 
 _NOTHING = "-"
@@ -33,6 +33,7 @@ def changes(before: Lock, after: Lock) -> Iterator[Change]:
             yield Change(f"label {index}", _shown(old), _shown(new))
     yield from _entries("version of ", before.versions, after.versions)
     yield from _entries("file ", _files(before), _files(after))
+    yield from _entries("export ", _exports(before), _exports(after))
     yield from _scores(before, after)
 
 
@@ -41,10 +42,14 @@ def _facts(lock: Lock) -> dict[str, Any]:
 
 
 def _files(lock: Lock) -> dict[str, str]:
-    return {file.name: _file(file) for file in lock.files}
+    return {file.name: _bytes(file) for file in lock.files}
 
 
-def _file(file: LockedFile) -> str:
+def _exports(lock: Lock) -> dict[str, str]:
+    return {export.file: _bytes(export) for export in lock.exports}
+
+
+def _bytes(file: LockedFile | Export) -> str:
     return f"{file.size} bytes, sha256 {file.sha256[:16]}"
 
 

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 from worker.errors import ConfigurationError
-from worker.models.provenance.lock import Lock
+from worker.models.provenance.lock import UNKNOWN, Lock
 from worker.models.provenance.verify import Finding
 from worker.models.settings import ModelSettings
 from worker.printable import printable
 
 
-def shown(lock: Lock) -> str:
-    """The licence as the card states it, on one line."""
-    licence = lock.licence
-    return printable(", ".join(filter(None, (licence.id, licence.name, licence.link))))
-
-
 def accepted(lock: Lock, settings: ModelSettings) -> str | None:
     """Who accepted the licence, where somebody had to; None where it is on the operator's list.
 
-    Raises ConfigurationError where it is not on the list, and nobody accepted it in writing.
+    Raises ConfigurationError where it is unknown or not on the list, and nobody accepted it in writing.
     """
-    if lock.licence.id.lower() in {name.lower() for name in settings.licences}:
+    listed = {name.lower() for name in settings.licences} - {UNKNOWN}
+    if lock.licence.id.lower() in listed:
         return None
     if settings.licence_accepted is None:
         raise ConfigurationError(
-            f"model {lock.name} has the licence {shown(lock)}, which is not in model.licences: settle whether you may"
+            f"model {lock.name} has the licence {lock.licence}, which is not in model.licences: settle whether you may"
             ' use it, then write model.licence_accepted = "who, when, why"'
         )
     return settings.licence_accepted

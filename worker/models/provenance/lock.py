@@ -18,6 +18,7 @@ from worker.recipe import InputRecipe
 FORMAT = 1
 UNKNOWN = "unknown"
 
+_ANEW = "remove it and lock the model anew"
 _TOP = 5
 _DIGITS = 6
 
@@ -40,6 +41,10 @@ class Licence:
     """As the hub's cards write it (`apache-2.0`, `other`, ...); `unknown` where the card says nothing."""
     name: str | None = None
     link: str | None = None
+
+    def __str__(self) -> str:
+        """On one line, whatever a stranger wrote."""
+        return printable(", ".join(filter(None, (self.id, self.name, self.link))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +123,11 @@ def parse(text: str, where: str) -> Lock:
         raise ConfigurationError(f"the lock {where} is not TOML: {error}") from error
     if document.get("format") != FORMAT:
         found = printable(repr(document.get("format")))
-        raise ConfigurationError(f"the lock {where} has format {found}, this release reads {FORMAT}: lock anew")
+        raise ConfigurationError(f"the lock {where} has format {found}, this release reads {FORMAT}: {_ANEW}")
     lock = _lock(document, where)
     # What a reviewer sees and what is compared are the same only if nothing in the file is left unread.
     if (key := _differing(_document(lock), document)) is not None:
-        raise ConfigurationError(f"the lock {where} was edited: {key} does not fit the rest: lock anew")
+        raise ConfigurationError(f"the lock {where} was edited: {key} does not fit the rest: {_ANEW}")
     return lock
 
 

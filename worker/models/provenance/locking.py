@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from worker.models.load import load_files
 from worker.models.provenance import card, whole
 from worker.models.provenance.files import locate, pinned
-from worker.models.provenance.golden import LABELS, outputs
+from worker.models.provenance.golden import LABELS, comparable, outputs
 from worker.models.provenance.lock import Lock
 from worker.models.provenance.versions import versions
 from worker.models.settings import ModelSettings
@@ -22,7 +23,8 @@ def lock_of(source: str, settings: ModelSettings) -> Lock:
     source = pinned(source)
     files = locate(source)
     labels = LABELS if whole.is_zero_shot(files) else ()
-    classifier = load_files(ModelSettings(device=settings.device, threads=settings.threads, labels=labels), files)
+    full = ModelSettings(device=settings.device, threads=settings.threads, labels=labels)
+    classifier = comparable(load_files(full, files))
     licence, base_models = card.read(files.directory)
     return Lock(
         source=source,
@@ -37,6 +39,11 @@ def lock_of(source: str, settings: ModelSettings) -> Lock:
         files=files.files,
         golden=tuple(outputs(classifier)),
     )
+
+
+def with_exports_of(old: Lock, new: Lock) -> Lock:
+    """The new lock with the exports of the old one, where they were made of the same files."""
+    return replace(new, exports=old.exports) if old.files == new.files else new
 
 
 def doubled(labels: tuple[str, ...]) -> list[str]:

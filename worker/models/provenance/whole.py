@@ -15,7 +15,10 @@ from worker.printable import printable
 _ADAPTER = "adapter_config.json"
 _INDEX = ".safetensors.index.json"
 _MADE_UP = re.compile(r"LABEL_\d+")
-_TEXT_HEADS = ("ForSequenceClassification", "ForTokenClassification", "ForCausalLM", "ForMaskedLM")
+_TEXT_HEADS = (
+    *("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForMultipleChoice"),
+    *("ForCausalLM", "ForMaskedLM", "LMHeadModel"),
+)
 
 
 def check(files: ModelFiles) -> None:
