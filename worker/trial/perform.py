@@ -58,7 +58,7 @@ def perform(settings: Settings, request: Request, console: Console, progress: Pr
 
 
 def _report(settings: Settings, manifest: Manifest, trial: Trial, baseline: Baseline | None) -> Report:
-    told = telling(settings)
+    told = telling(settings, trial.batch_size)
     return Report(
         format=FORMAT,
         version=__version__,
