@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+Colour = Literal["RGB", "BGR"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,7 +13,7 @@ class InputRecipe:
     """Resize and crop on uint8 RGB in the decoder; scale and shift on the device.
 
     The steps are those of transformers' image processors with their Pillow backend: convert to RGB, resize, centre
-    crop, then `pixel * scale[channel] + shift[channel]`.
+    crop, then `pixel * scale[channel] + shift[channel]`. The decoder always gives RGB.
     """
 
     height: int
@@ -26,4 +29,7 @@ class InputRecipe:
     crop: bool
     """Whether the centre is cropped to height and width after the resize (padded with zeros where it is smaller)."""
     scale: tuple[float, float, float]
+    """For the model's three channels, in the order that `colour` names; so is `shift`."""
     shift: tuple[float, float, float]
+    colour: Colour = "RGB"
+    """The order of the channels that the model takes: its backend turns the decoder's RGB round."""

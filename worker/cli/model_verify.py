@@ -55,7 +55,7 @@ def _verify(settings: ModelSettings, reference: bool) -> bool:
     well = _print([licence.finding(lock, settings)]) and well
     if not well:
         return False
-    classifier = load_files(settings, files)
+    classifier = load_files(settings, files, lock)
     well = _print(held.of_model(lock, classifier))
     if reference:
         _show_reference(classifier, files)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from worker.errors import ConfigurationError, Fatal
-from worker.models.backends import label_set
+from worker.models import runtimes
 from worker.models.classifier import Classifier, OutOfMemory
-from worker.models.provenance import licence, verify, whole
+from worker.models.provenance import licence, verify
 from worker.models.provenance.files import ModelFiles, is_pinned, locate
 from worker.models.provenance.lock import Lock, read
 from worker.models.settings import DEMO, ModelSettings
@@ -49,11 +49,11 @@ def load_known(settings: ModelSettings) -> Loaded:
     """
     lock, source, files = sources(settings)
     if lock is None:
-        return Loaded(load_files(settings, files), Provenance(source))
+        return Loaded(load_files(settings, files, lock), Provenance(source))
     verify.require(verify.before_loading(lock, files), lock.name, settings.lock)
     accepted = licence.accepted(lock, settings)
     # The same bytes are the same model, whatever the directory's name is here.
-    classifier = load_files(settings, replace(files, name=lock.name, revision=lock.revision))
+    classifier = load_files(settings, replace(files, name=lock.name, revision=lock.revision), lock)
     verify.require(verify.of_model(lock, classifier), lock.name, settings.lock)
     return Loaded(classifier, Provenance(source, str(settings.lock), str(lock.licence), accepted))
 
@@ -77,23 +77,11 @@ def source_of(settings: ModelSettings, lock: Lock | None) -> str:
     return source
 
 
-def load_files(settings: ModelSettings, files: ModelFiles) -> Classifier:
-    """The model in these files, loaded and warm. Raises as `load_known` does."""
-    whole.check(files)
-    classifier = _backend(settings, files)
+def load_files(settings: ModelSettings, files: ModelFiles, lock: Lock | None) -> Classifier:
+    """The model in these files or in an export that the lock names, loaded and warm. Raises as `load_known` does."""
+    classifier = runtimes.opened(settings, files, lock)
     warm_up(classifier)
     return classifier
-
-
-def _backend(settings: ModelSettings, files: ModelFiles) -> Classifier:
-    if whole.is_zero_shot(files):
-        from worker.models.backends.zero_shot import load as load_zero_shot
-
-        return load_zero_shot(settings, files)
-    label_set.require_none(settings, files.name)
-    from worker.models.backends.torch import load as load_torch
-
-    return load_torch(settings, files)
 
 
 def warm_up(classifier: Classifier) -> None:

@@ -12,7 +12,8 @@ from worker.knobs import Section
 DEMO = "demo"
 
 Device = Literal["auto", "cpu", "cuda"]
-Precision = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["fp32", "bf16", "fp16", "int8"]
+Runtime = Literal["torch", "onnx", "auto"]
 
 
 class ModelSettings(Section):
@@ -21,8 +22,9 @@ class ModelSettings(Section):
     source: str | None = Field(
         None,
         min_length=1,
-        description="A local directory, `owner/name@revision` with the revision's 40 hex digits, or `demo`. A branch is"
-        " refused: what it names tomorrow is not what was tested today. Unset, it is the source that `model.lock`"
+        description="A local directory, `owner/name@revision` with the revision's 40 hex digits, an ONNX file"
+        " (`NAME.onnx`; docs/models.md), or `demo`. A branch is refused: what it names tomorrow is not what was tested"
+        " today. Unset, it is the source that `model.lock`"
         " names, and without a lock `demo`, which needs no hub: EfficientNet-Lite0 with the 1000 classes of ImageNet.",
     )
     lock: Path | None = Field(
@@ -47,10 +49,18 @@ class ModelSettings(Section):
         description="`cpu`, `cuda`, or `auto`: CUDA where torch sees a device, else the CPU. The default makes one"
         " configuration fit pods of both kinds.",
     )
+    runtime: Runtime = Field(
+        "torch",
+        description="`torch`, `onnx` or `auto`. `onnx` runs the export that the lock names (`image-worker model"
+        " export`) on ONNX Runtime. `auto` measures both for some seconds at start, on a CPU and where there is an"
+        " export, and takes the faster; else torch. The default needs no export. An ONNX file in `model.source` always"
+        " runs on ONNX Runtime.",
+    )
     precision: Precision = Field(
         "fp32",
-        description="`fp32`, `bf16` or `fp16`, for weights and activations; scores are always float32. The default"
-        " gives the reference implementation's scores within 1e-4; the others are faster on a GPU and differ more.",
+        description="`fp32`, `bf16` or `fp16`, for weights and activations, or `int8` (the int8 export, on ONNX"
+        " Runtime); scores are always float32. The default gives the reference implementation's scores within 1e-4; the"
+        " others may be faster and differ more.",
     )
     threads: int = Field(
         0,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from worker.recipe import InputRecipe
 
 HUB_SOURCE = re.compile(r"(?P<name>[\w-][\w.-]*/[\w-][\w.-]*)(?:@(?P<revision>\S+))?")
 REVISION = re.compile(r"[0-9a-f]{40}")
+ONNX = ".onnx"
+
+_WEIGHTS = (".safetensors", ONNX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +35,24 @@ class ModelFiles:
     """All that may be read of the directory, by name."""
 
     @property
+    def onnx(self) -> Path | None:
+        """The model's one ONNX file; None where it is transformers' directory."""
+        return next((self.directory / file.name for file in self.files if file.name.endswith(ONNX)), None)
+
+    @property
     def weights_sha256(self) -> str:
-        """Over the names and digests of all safetensors files."""
-        return _over_weights(self.files)
+        """Over the names and digests of all files with weights."""
+        return _over(file for file in self.files if file.name.endswith(_WEIGHTS))
 
     @property
     def config_sha256(self) -> str:
-        return next(file.sha256 for file in self.files if file.name == "config.json")
+        """Of config.json; for an ONNX file over the names and digests of what describes it."""
+        config = (file.sha256 for file in self.files if file.name == "config.json")
+        return next(config, "") or _over(file for file in self.files if not file.name.endswith(_WEIGHTS))
 
 
 def locate(source: str) -> ModelFiles:
-    """The files of `demo`, of a directory, or of `owner/name@revision`, fetched where they are not here yet.
+    """The files of `demo`, a directory, an ONNX file, or `owner/name@revision`, fetched where they are not here yet.
 
     They are hashed, and not read in any other way. Raises ConfigurationError where the source names no fixed model,
     Fatal where it cannot be fetched or used.
@@ -53,16 +64,18 @@ def locate(source: str) -> ModelFiles:
     name, revision = _hub_name(source)
     if name is not None and is_pinned(source):
         return _files(hub.snapshot(name, revision), name, revision)
-    directory = Path(source).expanduser()
-    if directory.is_dir():
-        return _files(directory, directory.resolve().name, None)
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _files(path, path.resolve().name, None)
+    if path.suffix == ONNX and path.is_file():
+        return of_onnx(path, path.stem, None)
     raise _unpinned(source, name, revision)
 
 
 def pinned(source: str) -> str:
     """The source with what a branch or tag of the hub names now. Raises Fatal where the hub does not say."""
     name, revision = _hub_name(source)
-    if name is None or is_pinned(source) or source == DEMO or Path(source).expanduser().is_dir():
+    if name is None or is_pinned(source) or source == DEMO or Path(source).expanduser().exists():
         return source
     return f"{name}@{hub.resolved(name, revision or 'main')}"
 
@@ -94,6 +107,15 @@ def hashed(path: Path) -> LockedFile:
         return LockedFile(path.name, file.tell(), digest)
 
 
+def of_onnx(path: Path, name: str, revision: str | None) -> ModelFiles:
+    """An ONNX file, and NAME.toml and NAME.txt beside it, which may describe it. Raises Fatal where one is unreadable.
+
+    Without a revision it is known by its weights.
+    """
+    beside = (path.with_suffix(".toml"), path.with_suffix(".txt"))
+    return _hashed(path.parent, name, revision, [path, *(file for file in beside if file.is_file())])
+
+
 def _files(directory: Path, name: str, revision: str | None) -> ModelFiles:
     paths = [path for path in sorted(directory.iterdir()) if _is_wanted(path.name) and path.is_file()]
     if not (directory / "config.json").is_file():
@@ -103,26 +125,30 @@ def _files(directory: Path, name: str, revision: str | None) -> ModelFiles:
             f"model {name} has no safetensors weights, and pickled ones are never loaded because they can run code:"
             " convert them with transformers' save_pretrained on a machine that may run them"
         )
+    return _hashed(directory, name, revision, paths)
+
+
+def _hashed(directory: Path, name: str, revision: str | None, paths: Iterable[Path]) -> ModelFiles:
     try:
-        files = tuple(map(hashed, paths))
+        files = ModelFiles(directory, name, revision or "", tuple(map(hashed, paths)))
     except OSError as error:
         raise Fatal(f"model {name}: {error.filename} cannot be read: {error.strerror}") from error
-    return ModelFiles(directory, name, revision or _over_weights(files), files)
+    return files if revision else replace(files, revision=files.weights_sha256)
 
 
 def _is_wanted(name: str) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in hub.WANTED)
 
 
-def _over_weights(files: tuple[LockedFile, ...]) -> str:
-    weights = (f"{file.name} {file.sha256}" for file in files if file.name.endswith(".safetensors"))
-    return hashlib.sha256("\n".join(weights).encode()).hexdigest()
+def _over(files: Iterable[LockedFile]) -> str:
+    return hashlib.sha256("\n".join(f"{file.name} {file.sha256}" for file in files).encode()).hexdigest()
 
 
 def _unpinned(source: str, name: str | None, revision: str) -> ConfigurationError:
     if name is None:
         return ConfigurationError(
-            f"model.source: {source!r} is neither a directory here nor `owner/name@` with a revision's 40 hex digits"
+            f"model.source: {source!r} is neither a directory nor an ONNX file here, nor `owner/name@` with a"
+            " revision's 40 hex digits"
         )
     wanted = revision or "main"
     try:

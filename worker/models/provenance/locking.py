@@ -6,11 +6,12 @@ from collections import Counter
 from dataclasses import replace
 
 from worker.models.load import load_files
-from worker.models.provenance import card, whole
+from worker.models.provenance import whole
+from worker.models.provenance.facts import facts_of
 from worker.models.provenance.files import locate, pinned
 from worker.models.provenance.golden import LABELS, comparable, outputs
 from worker.models.provenance.lock import Lock
-from worker.models.provenance.versions import versions
+from worker.models.provenance.versions import OF_ONNX, OF_TRANSFORMERS, versions
 from worker.models.settings import ModelSettings
 
 
@@ -22,20 +23,19 @@ def lock_of(source: str, settings: ModelSettings) -> Lock:
     """
     source = pinned(source)
     files = locate(source)
-    labels = LABELS if whole.is_zero_shot(files) else ()
+    labels = LABELS if files.onnx is None and whole.is_zero_shot(files) else ()
     full = ModelSettings(device=settings.device, threads=settings.threads, labels=labels)
-    classifier = comparable(load_files(full, files))
-    licence, base_models = card.read(files.directory)
+    classifier, facts = comparable(load_files(full, files, None)), facts_of(files)
     return Lock(
         source=source,
         name=files.name,
         revision=files.revision,
-        architecture=whole.architecture(whole.config_of(files)),
-        base_models=base_models,
-        licence=licence,
+        architecture=facts.architecture,
+        base_models=facts.base_models,
+        licence=facts.licence,
         recipe=classifier.recipe,
         labels=classifier.labels,
-        versions=versions(),
+        versions=versions(OF_ONNX if files.onnx else OF_TRANSFORMERS),
         files=files.files,
         golden=tuple(outputs(classifier)),
     )

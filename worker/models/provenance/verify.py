@@ -8,7 +8,7 @@ from itertools import zip_longest
 
 from worker.errors import Fatal
 from worker.models.classifier import Classifier
-from worker.models.provenance import card, whole
+from worker.models.provenance.facts import facts_of
 from worker.models.provenance.files import ModelFiles, is_pinned
 from worker.models.provenance.golden import comparable, compare, outputs
 from worker.models.provenance.lock import Lock
@@ -57,14 +57,14 @@ def of_files(lock: Lock, files: ModelFiles) -> Iterator[Finding]:
 
 def of_facts(lock: Lock, files: ModelFiles) -> Iterator[Finding]:
     """What the lock states of the card and of config.json, read again: a lock that was edited shows here."""
-    licence, base_models = card.read(files.directory)
+    here = facts_of(files)
     if is_pinned(lock.source):
         yield _same("source", lock.source, f"{lock.name}@{lock.revision}")
     else:
         yield _same("revision", lock.revision, files.weights_sha256)
-    yield _same("licence", str(lock.licence), str(licence))
-    yield _same("base models", ", ".join(lock.base_models), ", ".join(base_models))
-    yield _same("architecture", lock.architecture, whole.architecture(whole.config_of(files)))
+    yield _same("licence", str(lock.licence), str(here.licence))
+    yield _same("base models", ", ".join(lock.base_models), ", ".join(here.base_models))
+    yield _same("architecture", lock.architecture, here.architecture)
 
 
 def of_model(lock: Lock, classifier: Classifier) -> Iterator[Finding]:
@@ -131,6 +131,6 @@ def _golden(lock: Lock, classifier: Classifier) -> Iterator[Finding]:
 
 def _because(lock: Lock) -> str:
     """The libraries that are of other versions than those which gave the golden outputs."""
-    here = versions()
+    here = versions(lock.versions)
     moved = [f"{name} {old}, here {here.get(name)}" for name, old in lock.versions.items() if here.get(name) != old]
     return f" (locked with {printable('; '.join(moved))})" if moved else ""
