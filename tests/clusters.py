@@ -129,6 +129,8 @@ class Reader:
                 "group.id": f"reader-{uuid.uuid4().hex[:8]}",
                 "auto.offset.reset": "earliest",
                 "enable.auto.commit": False,
+                # An outcome of a transaction that is not committed was never published.
+                "isolation.level": "read_committed",
                 "log_level": 0,
             }
         )

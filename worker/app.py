@@ -17,9 +17,9 @@ from worker.errors import Transient
 from worker.kafka.classification import Classifications, Encoder, encoder
 from worker.kafka.codec import EventDecoder
 from worker.kafka.deadletter import DeadLetters
+from worker.kafka.delivery import open_sink
 from worker.kafka.ledger import Ticket
 from worker.kafka.registry import Registry
-from worker.kafka.sink import AtLeastOnceSink
 from worker.kafka.thread import KafkaThread, raise_ended
 from worker.kafka.topics import require_topics
 from worker.models.classifier import Classifier
@@ -129,7 +129,7 @@ class Worker:
         def abandon(tickets: list[Ticket]) -> None:
             loop.call_soon_threadsafe(pipeline.abandon, tickets)
 
-        sink = AtLeastOnceSink(self.settings.kafka, self._dead_letters(room))
+        sink = open_sink(self.settings.kafka, self._dead_letters(room))
         return KafkaThread(
             self.settings.kafka, sink, self.metrics, deliver=deliver, abandon=abandon, held_up=room.chain.held_up
         )

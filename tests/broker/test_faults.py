@@ -19,8 +19,8 @@ from tests.broker.test_delivery import assert_in_order, mixed
 from tests.clusters import PATIENCE_S, Cluster, Reader, Topics, event, header, source_of
 from tests.workers import running, until, worker_process
 from worker.kafka.deadletter import DeadLetters
+from worker.kafka.delivery import open_sink
 from worker.kafka.ledger import Ticket
-from worker.kafka.sink import AtLeastOnceSink
 from worker.kafka.thread import KafkaThread
 from worker.models.classifier import head_of
 from worker.observe.metrics import Metrics
@@ -80,7 +80,7 @@ class Member:
         self.tickets: Queue[Ticket] = Queue()
         self.abandoned: list[Ticket] = []
         self.metrics = Metrics()
-        sink = AtLeastOnceSink(settings, DeadLetters(topics.dead_letters, lambda: head_of(FreeClassifier())))
+        sink = open_sink(settings, DeadLetters(topics.dead_letters, lambda: head_of(FreeClassifier())))
         self.thread = KafkaThread(settings, sink, self.metrics, deliver=self._take, abandon=self.abandoned.extend)
         self.topics = topics
 

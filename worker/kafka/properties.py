@@ -47,6 +47,15 @@ def consumer_properties(settings: KafkaSettings) -> dict[str, Any]:
     }
 
 
+def transactional_properties(settings: KafkaSettings, transactional_id: str) -> dict[str, Any]:
+    """The worker's producer for exactly-once."""
+    return {
+        **producer_properties(settings),
+        "transactional.id": transactional_id,
+        "transaction.timeout.ms": round(settings.transaction_timeout_s * 1000),
+    }
+
+
 def producer_properties(settings: KafkaSettings) -> dict[str, Any]:
     """The worker's producer: idempotent, in order, and patient through an outage."""
     return {
@@ -60,6 +69,7 @@ def producer_properties(settings: KafkaSettings) -> dict[str, Any]:
         "partitioner": "murmur2_random",
         # A settlement cycle flushes, which ends the linger at once; until then its records gather in one batch.
         "linger.ms": 5,
+        # A coordinator asks for patience just after a commit: with the default a transaction takes 125 ms, so 30.
         "retry.backoff.ms": 10,
         **settings.producer_properties,
     }

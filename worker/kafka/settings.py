@@ -40,6 +40,24 @@ class KafkaSettings(Section):
         description="Where to begin in a partition without a committed offset. `earliest` loses nothing.",
     )
     topics: TopicsSettings = TopicsSettings()
+    delivery: Literal["at-least-once", "exactly-once"] = Field(
+        "at-least-once",
+        description="`exactly-once` publishes outcomes and commits offsets in one transaction, so that readers with "
+        "`read_committed` see each outcome once; `at-least-once` repeats some after a crash, with the same ids.",
+    )
+    transactional_id: str | None = Field(
+        None,
+        min_length=1,
+        description="For exactly-once: this worker's `transactional.id`, the same after a restart and never that of "
+        "another one. Left out, it is the group's id, the host's name and a number that is free there.",
+    )
+    transaction_timeout_s: float = Field(
+        10.0,
+        ge=2,
+        le=60,
+        description="For exactly-once: seconds after which the broker aborts the transaction of a worker that died. "
+        "So long its readers and the next owner of its partitions may wait, hence no longer than a minute.",
+    )
     max_at_work: int = Field(
         256,
         ge=1,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -72,6 +72,12 @@ class Source:
         self._listener = listener
         self._failure: BaseException | None = None
         self._paused = False
+        self.membership: Any = None
+        """The member's generation, as of the last callback: a transaction sends it with its offsets.
+
+        A broker refuses the offsets of an older generation. It accepts those of a newer one for partitions that are
+        someone else's by then (seen on Apache Kafka 4.3.1), so it is taken nowhere else.
+        """
         properties = consumer_properties(settings)
         self.patience_s = float(properties.get("session.timeout.ms", _SESSION_TIMEOUT_MS)) / 1000
         """How long the group waits for a member that stands still, before it gives its partitions to others."""
@@ -155,6 +161,7 @@ class Source:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         def act() -> None:
+            self.membership = consumer.consumer_group_metadata()
             self._listener.assigned(_plain(partitions))
             consumer.incremental_assign(partitions)
             # librdkafka remembers a pause of an earlier assignment (seen in 2.16.1): say what holds now, either way.
@@ -164,6 +171,7 @@ class Source:
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         def act() -> None:
+            self.membership = consumer.consumer_group_metadata()
             try:
                 self._listener.revoked(_plain(partitions))
             finally:
@@ -173,6 +181,7 @@ class Source:
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         def act() -> None:
+            self.membership = None
             self._listener.lost(_plain(partitions))
             consumer.incremental_unassign(partitions)
 
@@ -192,7 +201,7 @@ class Source:
     def _commit(self, positions: Mapping[Partition, Position]) -> bool:
         """On the committer's thread."""
         try:
-            results = self._consumer.commit(offsets=list(_offsets(positions)), asynchronous=False)
+            results = self._consumer.commit(offsets=list(kafka_offsets(positions)), asynchronous=False)
         except KafkaException as error:
             return self._refused(error.args[0])
         # The call raises only the overall error: each partition has one of its own.
@@ -233,7 +242,8 @@ def _plain(partitions: Iterable[TopicPartition]) -> list[Partition]:
     return [(entry.topic, entry.partition) for entry in partitions]
 
 
-def _offsets(positions: Mapping[Partition, Position]) -> Iterable[TopicPartition]:
+def kafka_offsets(positions: Mapping[Partition, Position]) -> Iterable[TopicPartition]:
+    """Positions in librdkafka's words."""
     for (topic, number), position in positions.items():
         if position.leader_epoch is None:
             yield TopicPartition(topic, number, position.offset)

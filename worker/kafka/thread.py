@@ -114,6 +114,9 @@ class KafkaThread:
     def _run(self) -> None:
         failure: BaseException | None = None
         try:
+            # Before there are records: what an earlier run left open would hold back the offsets to begin with.
+            while not self._stop.is_set() and not self._sink.open(_SETTLE_STEP_S):
+                self._step()
             self._source.subscribe()
             while not self._stop.is_set():
                 self._cycle()

@@ -8,7 +8,7 @@ from confluent_kafka import Message
 
 from worker.kafka.ledger import Partition, Position, Settlement, Ticket
 from worker.kafka.settings import KafkaSettings
-from worker.kafka.sink import Commits, Positions
+from worker.kafka.sink import Group, Positions
 from worker.kafka.thread import KafkaThread
 from worker.observe.metrics import Metrics
 from worker.records import Outcome, OutgoingRecord
@@ -22,7 +22,10 @@ class NotingSink:
     def __init__(self) -> None:
         self.committed: list[Mapping[Partition, Position]] = []
 
-    def settle(self, settlement: Settlement, positions: Positions, source: Commits, timeout_s: float) -> bool:
+    def open(self, timeout_s: float) -> bool:
+        return True
+
+    def settle(self, settlement: Settlement, positions: Positions, group: Group, timeout_s: float) -> bool:
         self.committed.append(positions(settlement))
         return True
 

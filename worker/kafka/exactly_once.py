@@ -1,0 +1,210 @@
+"""Exactly-once: outcomes and the offsets of their events in one transaction.
+
+begin, produce, await every delivery report, send the offsets of what is still ours with the group's metadata, commit.
+
+A transaction may stay open while the thread polls, when the broker is slow or away: to wait for it without polling
+would cost the membership, and to abort needs the same broker. That is safe as long as nothing is committed that a
+rebalance in such a poll took away. Until the offsets are sent, what the transaction holds is compared with what the
+ledger still owns, and it is aborted where a partition is gone. Once the coordinator has taken the offsets, which it
+does for no generation that is over, the commit may be answered as late as it likes: a new owner that asks for the
+group's offsets is told to wait until the transaction has ended (KIP-447).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException
+
+from worker.errors import Fatal
+from worker.kafka.deadletter import DeadLetters
+from worker.kafka.instance import Claim
+from worker.kafka.ledger import Partition, Position, Settlement, Ticket
+from worker.kafka.refusals import instead, is_for_what_it_is, never_published
+from worker.kafka.settings import KafkaSettings
+from worker.kafka.sink import Group, Positions
+from worker.kafka.source import kafka_offsets
+from worker.kafka.transactions import Aborted, Phase, Transactions
+
+log = structlog.get_logger(__name__)
+
+_LEAST_STEP_S = 1.0
+"""Offsets are given this long at least: their time running out costs the whole transaction."""
+_CLOSE_S = 5.0
+_STALE_S = 60.0
+"""How long a generation may be refused without a rebalance that brings the next one."""
+
+_STALE = {
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.STALE_MEMBER_EPOCH,
+    KafkaError.FENCED_MEMBER_EPOCH,
+}
+_THE_TRANSACTIONS_FAULT = {
+    KafkaError._PURGE_QUEUE,
+    KafkaError._PURGE_INFLIGHT,
+    KafkaError._STATE,
+    KafkaError._FENCED,
+    KafkaError._FATAL,
+    KafkaError.INVALID_PRODUCER_EPOCH,
+    KafkaError.INVALID_PRODUCER_ID_MAPPING,
+    KafkaError.UNKNOWN_PRODUCER_ID,
+    KafkaError.INVALID_TXN_STATE,
+    KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER,
+}
+"""A record is refused with one of these because its transaction is over: the next call says how."""
+
+
+class ExactlyOnceSink:
+    """Outcomes and offsets in one transaction: readers of committed transactions see each outcome once."""
+
+    def __init__(self, settings: KafkaSettings, dead_letters: DeadLetters) -> None:
+        self._dead_letters = dead_letters
+        self._claim = Claim(settings)
+        self._transactions = Transactions(settings, self._claim.transactional_id)
+        self._settlement: Settlement | None = None
+        self._to_produce: deque[Ticket] = deque()
+        self._held: set[Partition] = set()
+        """The partitions whose outcomes the transaction holds."""
+        self._suspects: set[Ticket] = set()
+        """Refused in a batch with others: sent alone, to see which of them is to blame."""
+        self._alone: Ticket | None = None
+        """The suspect that was sent last, while nothing was sent after it."""
+        self._sent: Mapping[Partition, Position] = {}
+        """The offsets in a transaction whose commit was asked for, until its end is known."""
+        self._refused: tuple[Any, float] | None = None
+        """A membership that the coordinator did not know any more, and since when."""
+
+    def open(self, timeout_s: float) -> bool:
+        return self._transactions.ready(timeout_s)
+
+    def settle(self, settlement: Settlement, positions: Positions, group: Group, timeout_s: float) -> bool:
+        if settlement is not self._settlement:
+            self._settlement = settlement
+            self._suspects.clear()
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            try:
+                return self._go_on(settlement, positions, group, deadline_s)
+            except Aborted as aborted:
+                self._transactions.give_up()
+                log.warning("kafka.transaction_aborted", why=str(aborted), next="do again what is still ours")
+                if aborted.code in _STALE:
+                    self._note_stale(group.membership)
+            if time.monotonic() >= deadline_s:
+                return False
+
+    def close(self) -> None:
+        self._transactions.close(_CLOSE_S)
+        self._claim.release()
+
+    def _go_on(self, settlement: Settlement, positions: Positions, group: Group, deadline_s: float) -> bool:
+        """One attempt, from where the last call left it."""
+        transactions = self._transactions
+        if transactions.phase is not Phase.COMMITTING:
+            if transactions.phase is not Phase.OPEN and not transactions.ready(_left_s(deadline_s)):
+                return False
+            if self._sent and self._was_committed(group):
+                return True
+            owned = positions(settlement)
+            if transactions.phase is Phase.READY and not self._begin(settlement, owned, group):
+                return not owned
+            if not self._published(deadline_s):
+                return False
+            self._send_offsets(positions(settlement), group, deadline_s)
+        done = transactions.commit(_left_s(deadline_s))
+        if done:
+            self._sent = {}
+        return done
+
+    def _begin(self, settlement: Settlement, owned: Mapping[Partition, Position], group: Group) -> bool:
+        """Begin with what is still ours. False where nothing is, or the group has to take us in again first."""
+        if not owned or group.membership is None or self._is_stale(group.membership):
+            return False
+        self._transactions.begin()
+        self._held = set(owned)
+        self._to_produce = deque(ticket for ticket in settlement.tickets if ticket.partition in owned)
+        self._alone = None
+        return True
+
+    def _published(self, deadline_s: float) -> bool:
+        """Whether every outcome is acknowledged, by the deadline at the latest. Raises Aborted where one is refused."""
+        publisher = self._transactions.publisher
+        while self._to_produce:
+            suspected = self._to_produce[0] in self._suspects
+            if (suspected or self._alone is not None) and not self._acknowledged(deadline_s):
+                return False
+            ticket = self._to_produce.popleft()
+            publisher.produce(ticket)
+            self._alone = ticket if suspected else None
+        return self._acknowledged(deadline_s)
+
+    def _acknowledged(self, deadline_s: float) -> bool:
+        publisher = self._transactions.publisher
+        reported = publisher.flush(deadline_s)
+        refused = publisher.take_refused()
+        for ticket, error in refused:
+            self._look_at(ticket, error)
+        if refused:
+            raise Aborted(f"an outcome was refused: {refused[0][1].str()}")
+        if reported and self._alone is not None:
+            self._suspects.discard(self._alone)
+            self._alone = None
+        return reported
+
+    def _look_at(self, ticket: Ticket, error: KafkaError) -> None:
+        """Put a dead letter in the place of an outcome that is refused for what it is; its neighbours go again.
+
+        Any refusal that is not the transaction's fault is fatal, and so is that of a dead letter made here.
+        """
+        if error.code() in _THE_TRANSACTIONS_FAULT:
+            return
+        if not is_for_what_it_is(error):
+            raise never_published(ticket, error)
+        if ticket is not self._alone:
+            self._suspects.add(ticket)
+            return
+        ticket.outcome = instead(ticket, error, self._dead_letters)
+        self._suspects.discard(ticket)
+        log.warning("kafka.outcome_refused", record=str(ticket.record.coordinates), error=error.str())
+
+    def _send_offsets(self, owned: Mapping[Partition, Position], group: Group, deadline_s: float) -> None:
+        if set(owned) != self._held:
+            raise Aborted("a rebalance took partitions away")
+        timeout_s = max(_LEAST_STEP_S, _left_s(deadline_s))
+        self._transactions.send_offsets(list(kafka_offsets(owned)), group.membership, timeout_s)
+        self._refused = None
+        self._sent = owned
+
+    def _was_committed(self, group: Group) -> bool:
+        """Whether a commit that failed without an answer took place: its offsets say so, since it is all or nothing."""
+        try:
+            committed = group.committed(self._sent, _LEAST_STEP_S)
+        except KafkaException as error:
+            raise Aborted(f"the group's offsets are unknown: {error.args[0].str()}") from error
+        took_place = all(committed.get(each, -1) >= position.offset for each, position in self._sent.items())
+        self._sent = {}
+        return took_place
+
+    def _note_stale(self, membership: Any) -> None:
+        if self._refused is None or self._refused[0] is not membership:
+            self._refused = (membership, time.monotonic())
+
+    def _is_stale(self, membership: Any) -> bool:
+        """Whether this very membership was refused: the next one comes in a rebalance, which runs inside a poll."""
+        if self._refused is None or self._refused[0] is not membership:
+            return False
+        if time.monotonic() - self._refused[1] >= _STALE_S:
+            raise Fatal(
+                f"Kafka has refused this member's offsets for {_STALE_S:.0f} s and no rebalance came: brokers before "
+                "4.3 do so with kafka.group_protocol consumer: set it to classic; nothing was lost"
+            )
+        return True
+
+
+def _left_s(deadline_s: float) -> float:
+    return max(0.0, deadline_s - time.monotonic())

@@ -1,0 +1,71 @@
+"""Outcomes into a producer, and what the broker says of each."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from worker.kafka.ledger import Ticket
+from worker.records import OutgoingRecord
+
+
+class Publisher:
+    """Hands outcomes to a producer. Used by the Kafka thread alone."""
+
+    def __init__(self, producer: Producer) -> None:
+        self._producer = producer
+        self._refused: list[tuple[Ticket, KafkaError]] = []
+        self.unreported = 0
+        """Outcomes whose delivery report is still to come."""
+
+    def produce(self, ticket: Ticket) -> None:
+        """Hand in a ticket's outcome; what is wrong with it is among the refused, now or later."""
+        assert ticket.outcome is not None
+        self.unreported += 1
+        try:
+            self._enqueue(ticket.outcome.record, partial(self._reported, ticket))
+        except KafkaException as error:
+            self.unreported -= 1
+            self._refused.append((ticket, error.args[0]))
+
+    def flush(self, deadline_s: float) -> bool:
+        """Whether the broker has answered for all that was handed in, by the deadline at the latest."""
+        if self.unreported:
+            self._producer.flush(max(0.0, deadline_s - time.monotonic()))
+        return not self.unreported
+
+    def take_refused(self) -> list[tuple[Ticket, KafkaError]]:
+        """What was refused since the last call, in the order in which it was."""
+        refused, self._refused = self._refused, []
+        return refused
+
+    def close(self) -> None:
+        """Drop what the broker has not acknowledged."""
+        self._producer.purge()
+        self._producer.flush(1.0)
+
+    def _enqueue(self, record: OutgoingRecord, report: Callable[[KafkaError | None, Message], None]) -> None:
+        while True:
+            try:
+                self._producer.produce(
+                    record.topic,
+                    key=record.key,
+                    value=record.value,
+                    headers=list(record.headers),
+                    timestamp=record.timestamp_ms or 0,
+                    on_delivery=report,
+                )
+            except BufferError:
+                # The queue is full only while the broker is away; what is in flight is bounded, so this ends.
+                self._producer.poll(0.1)
+            else:
+                return
+
+    def _reported(self, ticket: Ticket, error: KafkaError | None, _message: Message) -> None:
+        # A delivery report runs inside flush and must not raise: what failed is kept for the sink to look at.
+        self.unreported -= 1
+        if error is not None:
+            self._refused.append((ticket, error))

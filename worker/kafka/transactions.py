@@ -1,0 +1,170 @@
+"""One transactional producer: what may be called when, and what an error means.
+
+librdkafka's calls have time limits; init, commit and abort go on where they were when they are called again. An error
+says itself what to do: again, abort, or never again. The last is said of two cases alike. Another instance with the
+same `transactional.id` has taken it over: that one goes on, this one ends. Or the transaction outlived its timeout (an
+outage, a standstill), and the coordinator aborted it and fenced its producer: then a new producer takes its place.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from enum import Enum, auto
+from typing import Any
+
+import structlog
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+
+from worker.errors import Fatal
+from worker.kafka.clients import ClientErrors, open_client
+from worker.kafka.properties import transactional_properties
+from worker.kafka.publisher import Publisher
+from worker.kafka.settings import KafkaSettings
+
+log = structlog.get_logger(__name__)
+
+_HINTS = {
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "ask for WRITE and DESCRIBE on the transactional id",
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: "ask for IDEMPOTENT_WRITE on the cluster",
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "ask for WRITE on the topics of outcomes, and READ on the input topic",
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "ask for READ on the consumer group",
+    KafkaError.INVALID_TRANSACTION_TIMEOUT: "lower kafka.transaction_timeout_s, or raise transaction.max.timeout.ms",
+    KafkaError.UNSUPPORTED_VERSION: "the brokers are too old for transactions: set kafka.delivery to at-least-once",
+    KafkaError._UNSUPPORTED_FEATURE: "the brokers are too old for transactions: set kafka.delivery to at-least-once",
+}
+
+
+class Phase(Enum):
+    """Where a transactional producer is. In OPENING, COMMITTING and ABORTING the same call must be made again."""
+
+    OPENING = auto()
+    READY = auto()
+    OPEN = auto()
+    COMMITTING = auto()
+    ABORTING = auto()
+
+
+class Aborted(Exception):
+    """The transaction must be aborted; what is still ours may be done again."""
+
+    def __init__(self, why: str, code: int | None = None) -> None:
+        super().__init__(why)
+        self.code = code
+
+
+class Transactions:
+    """The transactions of one `transactional.id`, one after the other. Used by the Kafka thread alone.
+
+    Each call raises Fatal where this instance can never go on.
+    """
+
+    def __init__(self, settings: KafkaSettings, transactional_id: str) -> None:
+        self._settings = settings
+        self._id = transactional_id
+        self._began_s = 0.0
+        self.phase = Phase.OPENING
+        self._renew()
+
+    def ready(self, timeout_s: float) -> bool:
+        """Whether a transaction may begin: take the id over, or abort what is under way, as far as it goes in time."""
+        try:
+            if self.phase is Phase.OPENING:
+                return self._go(self._producer.init_transactions, timeout_s, then=Phase.READY)
+            if self.phase is not Phase.READY:
+                return self._abort(timeout_s)
+        except Aborted:
+            return False
+        return True
+
+    def begin(self) -> None:
+        self._call(self._producer.begin_transaction)
+        self._began_s = time.monotonic()
+        self.phase = Phase.OPEN
+
+    def send_offsets(self, offsets: Sequence[TopicPartition], membership: Any, timeout_s: float) -> None:
+        """Put the offsets into the transaction. Raises Aborted where they are refused, or time runs out."""
+        if not self._call(self._producer.send_offsets_to_transaction, list(offsets), membership, timeout_s):
+            raise Aborted("the offsets could not be sent in time")
+
+    def give_up(self) -> None:
+        """Let an open transaction be aborted by the next `ready`."""
+        if self.phase is Phase.OPEN:
+            self.phase = Phase.ABORTING
+
+    def commit(self, timeout_s: float) -> bool:
+        """Whether the transaction is committed. False when time ran out: no other call may be made before its answer.
+
+        Aborted leaves it open whether it was committed.
+        """
+        self.phase = Phase.COMMITTING
+        return self._go(self._producer.commit_transaction, timeout_s, then=Phase.READY)
+
+    def close(self, timeout_s: float) -> None:
+        """Bring what is under way to its end, if the broker is there. Else its coordinator aborts it at its timeout."""
+        try:
+            if self.phase is Phase.COMMITTING:
+                self.commit(timeout_s)
+            elif self.phase is not Phase.OPENING:
+                self.ready(timeout_s)
+        except (Aborted, Fatal) as error:
+            log.warning("kafka.transaction_left", error=str(error), next="its coordinator aborts it at its timeout")
+        self.publisher.close()
+
+    def _renew(self) -> None:
+        properties = transactional_properties(self._settings, self._id)
+        self._producer = open_client(Producer, properties, ClientErrors("producer"))
+        self.publisher = Publisher(self._producer)
+        self.phase = Phase.OPENING
+
+    def _abort(self, timeout_s: float) -> bool:
+        self.phase = Phase.ABORTING
+        done = self._go(self._producer.abort_transaction, timeout_s, then=Phase.READY)
+        if done:
+            # The reports of what was purged, all of which have come by now.
+            self.publisher.take_refused()
+        return done
+
+    def _go(self, call: Callable[[float], Any], timeout_s: float, *, then: Phase) -> bool:
+        done = self._call(call, timeout_s)
+        if done:
+            self.phase = then
+        return done
+
+    def _call(self, call: Callable[..., Any], *arguments: Any) -> bool:
+        """Whether it is done; False where it must be called again."""
+        try:
+            call(*arguments)
+        except KafkaException as exception:
+            error: KafkaError = exception.args[0]
+            if error.code() in _HINTS:
+                raise self._never(error, _HINTS[error.code()]) from exception
+            if error.retriable():
+                return False
+            if error.txn_requires_abort():
+                self.phase = Phase.ABORTING
+                raise Aborted(error.str(), error.code()) from exception
+            raise self._spent(error) from exception
+        return True
+
+    def _spent(self, error: KafkaError) -> Exception:
+        """Of a producer that can be used no more: what that means for the worker."""
+        age_s = time.monotonic() - self._began_s
+        if self.phase not in (Phase.OPENING, Phase.READY) and age_s >= self._settings.transaction_timeout_s:
+            log.warning("kafka.transaction_outlived", error=error.str(), seconds=round(age_s, 1), next="a new producer")
+            self.publisher.close()
+            self._renew()
+            return Aborted(error.str(), error.code())
+        if error.code() == KafkaError._FENCED:
+            return self._never(
+                error,
+                "another instance has taken this id over: set kafka.transactional_id to another value in each worker "
+                "that runs at the same time, or leave it out",
+            )
+        return self._never(error, "see the broker's log")
+
+    def _never(self, error: KafkaError, hint: str) -> Fatal:
+        return Fatal(
+            f"Kafka transactions with the id {self._id!r}: {error.str()} ({error.name()}): {hint}; "
+            "what was not committed will be done again"
+        )
