@@ -46,12 +46,12 @@ class Cluster:
         self.create(topics.input, topics.results, topics.dead_letters, partitions=partitions)
         return topics
 
-    def create(self, *names: str, partitions: int = 4) -> None:
+    def create(self, *names: str, partitions: int = 4, config: dict[str, str] | None = None) -> None:
         if self.embedded_create is not None:
             self.embedded_create(*names)
             return
         admin = self.admin()
-        for future in admin.create_topics([NewTopic(name, partitions) for name in names]).values():
+        for future in admin.create_topics([NewTopic(name, partitions, config=config or {}) for name in names]).values():
             future.result(timeout=PATIENCE_S)
 
     def admin(self) -> AdminClient:
@@ -120,17 +120,16 @@ class Cluster:
 
 
 class Reader:
-    """Reads topics from their beginning, outside any group."""
+    """Reads topics from their beginning, outside any group; `committed`: of transactions, only those that are."""
 
-    def __init__(self, cluster: Cluster, topics: Sequence[str]) -> None:
+    def __init__(self, cluster: Cluster, topics: Sequence[str], *, committed: bool = True) -> None:
         self._consumer = Consumer(
             {
                 "bootstrap.servers": cluster.bootstrap_servers,
                 "group.id": f"reader-{uuid.uuid4().hex[:8]}",
                 "auto.offset.reset": "earliest",
                 "enable.auto.commit": False,
-                # An outcome of a transaction that is not committed was never published.
-                "isolation.level": "read_committed",
+                "isolation.level": "read_committed" if committed else "read_uncommitted",
                 "log_level": 0,
             }
         )

@@ -156,6 +156,7 @@ transaction.state.log.min.isr={quorum}
 transaction.state.log.num.partitions=8
 share.coordinator.state.topic.replication.factor={replicas}
 share.coordinator.state.topic.min.isr={quorum}
+transaction.abort.timed.out.transaction.cleanup.interval.ms=500
 group.initial.rebalance.delay.ms=0
 group.consumer.heartbeat.interval.ms=1000
 group.consumer.min.heartbeat.interval.ms=1000

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import defaultdict
+from dataclasses import dataclass
 
 import pytest
 from confluent_kafka import Message
@@ -14,10 +15,27 @@ from tests.workers import running, until
 
 PROTOCOLS = ["classic", "consumer"]
 
+# The embedded cluster loses offsets sent with a transaction, and hands nothing over between members of a classic group.
+REAL = [
+    pytest.param(("broker", protocol, delivery), id=f"broker-{protocol}-{delivery}", marks=pytest.mark.broker)
+    for protocol, delivery in [("classic", "at-least-once"), ("classic", "exactly-once"), ("consumer", "exactly-once")]
+]
+EMBEDDED = [pytest.param(("embedded", protocol, "at-least-once"), id=f"embedded-{protocol}") for protocol in PROTOCOLS]
 
-@pytest.fixture(params=PROTOCOLS)
-def protocol(request: pytest.FixtureRequest) -> str:
-    return f"kafka.group_protocol={request.param}"
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A cluster, and the settings of the group protocol and the guarantee that are tried on it."""
+
+    cluster: Cluster
+    flags: tuple[str, ...]
+
+
+@pytest.fixture(params=EMBEDDED + REAL)
+def way(request: pytest.FixtureRequest) -> Way:
+    kind, protocol, delivery = request.param
+    flags = (f"kafka.group_protocol={protocol}", f"kafka.delivery={delivery}")
+    return Way(request.getfixturevalue(kind), flags)
 
 
 def mixed(count: int) -> list[dict[str, object]]:
@@ -40,12 +58,11 @@ def assert_in_order(messages: list[Message]) -> None:
         assert offsets == sorted(offsets)
 
 
-async def test_every_event_has_exactly_one_outcome_in_order_and_its_offset_committed(
-    cluster: Cluster, protocol: str
-) -> None:
+async def test_every_event_has_exactly_one_outcome_in_order_and_its_offset_committed(way: Way) -> None:
+    cluster = way.cluster
     topics = cluster.topics()
     cluster.produce(topics.input, mixed(300))
-    async with running(cluster.settings(topics, protocol)):
+    async with running(cluster.settings(topics, *way.flags)):
         seen = await outcomes(cluster, topics, 300)
     assert len(seen) == 300
     assert len({source_of(message) for message in seen}) == 300
@@ -54,9 +71,9 @@ async def test_every_event_has_exactly_one_outcome_in_order_and_its_offset_commi
     assert cluster.committed(topics) == cluster.ends(topics.input)
 
 
-async def test_a_restarted_worker_goes_on_where_it_stopped(cluster: Cluster, protocol: str) -> None:
-    topics = cluster.topics()
-    settings = cluster.settings(topics, protocol)
+async def test_a_restarted_worker_goes_on_where_it_stopped(way: Way) -> None:
+    cluster, topics = way.cluster, way.cluster.topics()
+    settings = cluster.settings(topics, *way.flags)
     cluster.produce(topics.input, mixed(50))
     async with running(settings):
         await outcomes(cluster, topics, 50)
@@ -114,22 +131,10 @@ async def test_an_action_with_a_topic_of_its_own_has_its_classifications_there(c
     assert json.loads(message.value() or b"")["decision"]["action"] == "block"
 
 
-# The embedded cluster hands nothing over between members of a classic group.
-HAND_OVER = [
-    ("embedded", "consumer"),
-    pytest.param("broker", "classic", marks=pytest.mark.broker),
-    pytest.param("broker", "consumer", marks=pytest.mark.broker),
-]
-
-
-@pytest.mark.parametrize(("kind", "name"), HAND_OVER)
-async def test_a_second_worker_takes_its_share_and_gives_it_back_and_nothing_is_lost(
-    request: pytest.FixtureRequest, kind: str, name: str
-) -> None:
-    cluster: Cluster = request.getfixturevalue(kind)
-    protocol = f"kafka.group_protocol={name}"
-    topics = cluster.topics()
-    settings = cluster.settings(topics, protocol)
+@pytest.mark.parametrize("way", [EMBEDDED[1], REAL[0], REAL[2]], indirect=True)
+async def test_a_second_worker_takes_its_share_and_gives_it_back_and_nothing_is_lost(way: Way) -> None:
+    cluster, topics = way.cluster, way.cluster.topics()
+    settings = cluster.settings(topics, *way.flags)
     with Reader(cluster, [topics.results, topics.dead_letters]) as reader:
         async with running(settings) as first:
             await until(lambda: len(first.status()["assignment"]) == 4, "the first worker has all partitions")

@@ -144,9 +144,8 @@ class ExactlyOnceSink:
         return self._acknowledged(deadline_s)
 
     def _acknowledged(self, deadline_s: float) -> bool:
-        publisher = self._transactions.publisher
-        reported = publisher.flush(deadline_s)
-        refused = publisher.take_refused()
+        reported = self._transactions.flush(deadline_s)
+        refused = self._transactions.publisher.take_refused()
         for ticket, error in refused:
             self._look_at(ticket, error)
         if refused:

@@ -82,6 +82,10 @@ class Transactions:
         self._began_s = time.monotonic()
         self.phase = Phase.OPEN
 
+    def flush(self, deadline_s: float) -> bool:
+        """Whether the broker has answered for all outcomes that were handed in, by the deadline at the latest."""
+        return self._call(self.publisher.flush, deadline_s) and not self.publisher.unreported
+
     def send_offsets(self, offsets: Sequence[TopicPartition], membership: Any, timeout_s: float) -> None:
         """Put the offsets into the transaction. Raises Aborted where they are refused, or time runs out."""
         if not self._call(self._producer.send_offsets_to_transaction, list(offsets), membership, timeout_s):
@@ -107,9 +111,9 @@ class Transactions:
                 self.commit(timeout_s)
             elif self.phase is not Phase.OPENING:
                 self.ready(timeout_s)
+            self._call(self.publisher.close)
         except (Aborted, Fatal) as error:
             log.warning("kafka.transaction_left", error=str(error), next="its coordinator aborts it at its timeout")
-        self.publisher.close()
 
     def _renew(self) -> None:
         properties = transactional_properties(self._settings, self._id)
@@ -135,8 +139,8 @@ class Transactions:
         """Whether it is done; False where it must be called again."""
         try:
             call(*arguments)
-        except KafkaException as exception:
-            error: KafkaError = exception.args[0]
+        except (KafkaException, SystemError) as exception:
+            error = _error_in(exception)
             if error.code() in _HINTS:
                 raise self._never(error, _HINTS[error.code()]) from exception
             if error.retriable():
@@ -152,7 +156,6 @@ class Transactions:
         age_s = time.monotonic() - self._began_s
         if self.phase not in (Phase.OPENING, Phase.READY) and age_s >= self._settings.transaction_timeout_s:
             log.warning("kafka.transaction_outlived", error=error.str(), seconds=round(age_s, 1), next="a new producer")
-            self.publisher.close()
             self._renew()
             return Aborted(error.str(), error.code())
         if error.code() == KafkaError._FENCED:
@@ -168,3 +171,12 @@ class Transactions:
             f"Kafka transactions with the id {self._id!r}: {error.str()} ({error.name()}): {hint}; "
             "what was not committed will be done again"
         )
+
+
+def _error_in(exception: KafkaException | SystemError) -> KafkaError:
+    """What went wrong. A fatal error is raised in a callback, and the next callback of the same call trips over it."""
+    cause = exception.__cause__ if isinstance(exception, SystemError) else exception
+    if not isinstance(cause, KafkaException):
+        raise exception
+    error: KafkaError = cause.args[0]
+    return error

@@ -1,0 +1,240 @@
+"""Exactly-once, on a real Apache Kafka: what readers of committed transactions see, whatever happens to the worker."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, Message, Producer
+
+from tests.broker.test_delivery import assert_in_order, mixed
+from tests.broker.test_faults import Member, wait_for
+from tests.clusters import PATIENCE_S, Cluster, Reader, Topics, event, header, source_of
+from tests.workers import running, until, worker_process
+from worker.errors import Fatal
+from worker.kafka.deadletter import DeadLetters
+from worker.kafka.exactly_once import ExactlyOnceSink
+from worker.kafka.ledger import Ledger, Partition, Position, Settlement
+from worker.kafka.source import source_record
+from worker.models.classifier import head_of
+from worker.records import Outcome, OutgoingRecord
+from worker.testing import FreeClassifier
+
+pytestmark = pytest.mark.broker
+
+ONCE = "kafka.delivery=exactly-once"
+
+
+def sources(messages: list[Message]) -> Counter[tuple[int, int]]:
+    return Counter(map(source_of, messages))
+
+
+def test_whenever_the_worker_is_killed_each_event_has_one_outcome(broker: Cluster, tmp_path: Path) -> None:
+    topics = broker.topics()
+    # A static member takes its partitions over at once, without waiting for the session of the one that was killed.
+    static = 'kafka.consumer_properties."group.instance.id"=one'
+    flags = broker.flags(topics, ONCE, static)
+    outputs = [topics.results, topics.dead_letters]
+    with Reader(broker, outputs) as reader, Reader(broker, outputs, committed=False) as dirty:
+        for kill in range(2):
+            broker.produce(topics.input, mixed(1000))
+            with worker_process(flags, tmp_path / f"{kill}.log") as worker:
+                dirty.until(len(dirty.rest()) + 300)
+                worker.send_signal(signal.SIGKILL)
+                worker.wait()
+        with worker_process(flags, tmp_path / "last.log") as worker:
+            reader.until(2000)
+            worker.send_signal(signal.SIGTERM)
+            assert worker.wait(PATIENCE_S) == 0
+        seen = reader.rest()
+        assert len(dirty.rest()) > 2000, "no kill came within a transaction"
+    assert len(seen) == len(sources(seen)) == 2000
+    assert_in_order(seen)
+    assert broker.committed(topics) == broker.ends(topics.input)
+
+
+async def test_while_partitions_move_under_load_each_event_has_one_outcome_in_order(broker: Cluster) -> None:
+    topics = broker.topics()
+    settings = broker.settings(topics, ONCE, "kafka.group_protocol=consumer")
+    with Reader(broker, [topics.results, topics.dead_letters]) as reader:
+        async with running(settings) as first:
+            broker.produce(topics.input, mixed(3000))
+            await asyncio.to_thread(reader.until, 300)
+            async with running(settings) as second:
+                await until(lambda: len(second.status()["assignment"]) == 2, "the second worker has its share")
+                assert len(reader.seen) < 3000, "the second worker came too late to show anything"
+                broker.produce(topics.input, mixed(1000))
+                await asyncio.to_thread(reader.until, 3300)
+            await until(lambda: len(first.status()["assignment"]) == 4, "the first worker has all of them again")
+            seen = await asyncio.to_thread(reader.until, 4000)
+        seen = await asyncio.to_thread(reader.rest)
+    assert len(seen) == len(sources(seen)) == 4000
+    assert_in_order(seen)
+    assert broker.committed(topics) == broker.ends(topics.input)
+
+
+def test_an_instance_that_is_fenced_says_why_and_publishes_nothing_more(broker: Cluster) -> None:
+    topics = broker.topics(partitions=1)
+    broker.produce(topics.input, [event(0), event(1)])
+    identity = f"instance-of-{topics.group}"
+    with Member(broker, topics, ONCE, f"kafka.transactional_id={identity}") as member:
+        tickets = [member.tickets.get(timeout=PATIENCE_S) for _ in range(2)]
+        member.finish(tickets[0], "first")
+        wait_for(lambda: broker.committed(topics) == {0: 1}, "the first is committed")
+        Producer({"bootstrap.servers": broker.bootstrap_servers, "transactional.id": identity}).init_transactions(10)
+        member.finish(tickets[1], "fenced")
+        failure = member.thread.ended.exception(timeout=PATIENCE_S)
+    assert isinstance(failure, Fatal)
+    assert identity in str(failure)
+    assert "set kafka.transactional_id" in str(failure)
+    assert len(broker.read([topics.results], 1)) == 1
+    assert broker.committed(topics) == {0: 1}
+
+
+def member(cluster: Cluster, topics: Topics) -> Consumer:
+    """A bare member of the group."""
+    return Consumer(
+        {
+            "bootstrap.servers": cluster.bootstrap_servers,
+            "group.id": topics.group,
+            "partition.assignment.strategy": "cooperative-sticky",
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+            "heartbeat.interval.ms": 500,
+            "log_level": 0,
+        }
+    )
+
+
+class Bench:
+    """A sink, one consumer's membership as of each rebalance, and a settlement of the records that it read."""
+
+    def __init__(self, cluster: Cluster, topics: Topics, *flags: str) -> None:
+        self.cluster, self.topics = cluster, topics
+        self.ledger = Ledger()
+        self.membership: Any = None
+        settings = cluster.settings(topics, ONCE, *flags).kafka
+        self.sink = ExactlyOnceSink(settings, DeadLetters(topics.dead_letters, lambda: head_of(FreeClassifier())))
+        wait_for(lambda: self.sink.open(1.0), "the sink is open")
+        self.consumer = member(cluster, topics)
+        self.consumer.subscribe([topics.input], on_assign=self._noted)
+
+    def _noted(self, consumer: Consumer, _partitions: object) -> None:
+        self.membership = consumer.consumer_group_metadata()
+
+    def commit(self, positions: Mapping[Partition, Position], timeout_s: float) -> bool:
+        raise AssertionError("a transaction commits the offsets")
+
+    def committed(self, partitions: Iterable[Partition], timeout_s: float) -> dict[Partition, int]:
+        return {(self.topics.input, number): at for number, at in self.cluster.committed(self.topics).items()}
+
+    def settlement(self) -> Settlement:
+        """Of the first record that comes."""
+        while (message := self.consumer.poll(0.1)) is None:
+            pass
+        record = source_record(message)
+        self.ledger.assign((record.coordinates.topic, record.coordinates.partition))
+        ticket = self.ledger.open(record, now_s=0, size_bytes=0)
+        assert ticket is not None
+        outgoing = OutgoingRecord(self.topics.results, None, b'{"source": {"partition": 0, "offset": 0}}', ())
+        self.ledger.finish(ticket, Outcome("classification", outgoing, action="allow"))
+        settlement = self.ledger.take()
+        assert settlement is not None
+        return settlement
+
+    def settle(self, settlement: Settlement, positions: Callable[[Settlement], Mapping[Partition, Position]]) -> bool:
+        return self.sink.settle(settlement, positions, self, 1.0)
+
+
+@contextmanager
+def bench(cluster: Cluster, *flags: str) -> Iterator[Bench]:
+    topics = cluster.topics(partitions=1)
+    cluster.produce(topics.input, [event(0)])
+    whole = Bench(cluster, topics, *flags)
+    try:
+        yield whole
+    finally:
+        whole.consumer.close()
+        whole.sink.close()
+
+
+def outcomes(whole: Bench, *, committed: bool) -> list[Message]:
+    with Reader(whole.cluster, [whole.topics.results], committed=committed) as reader:
+        reader.until(1)
+        return [message for message in reader.rest() if message.value() is not None]
+
+
+def passed(whole: Bench) -> list[Message]:
+    """The outcomes committed by the time that a later record is visible: when no transaction before it is open."""
+    whole.cluster.produce(whole.topics.results, [{"value": None}])
+    return outcomes(whole, committed=True)
+
+
+def test_a_generation_that_is_over_is_refused_and_the_work_done_again_in_the_next_one(broker: Cluster) -> None:
+    with bench(broker) as whole:
+        settlement = whole.settlement()
+        old = whole.membership
+        other = member(broker, whole.topics)
+        other.subscribe([whole.topics.input])
+        wait_for(lambda: [other.poll(0), whole.consumer.poll(0)] and whole.membership is not old, "a rebalance")
+        new, whole.membership = whole.membership, old
+        assert not whole.settle(settlement, whole.ledger.positions)
+        assert not whole.settle(settlement, whole.ledger.positions), "what was refused is not tried again"
+        assert broker.committed(whole.topics) == {}
+        whole.membership = new
+        wait_for(lambda: whole.settle(settlement, whole.ledger.positions), "it is settled in the next generation")
+        assert broker.committed(whole.topics) == {0: 1}
+        assert len(outcomes(whole, committed=True)) == 1
+        assert len(outcomes(whole, committed=False)) == 2
+        other.close()
+
+
+def test_what_a_rebalance_took_away_is_aborted_though_it_was_published(broker: Cluster) -> None:
+    with bench(broker) as whole:
+        settlement = whole.settlement()
+        asked = iter([whole.ledger.positions(settlement)])
+        assert whole.settle(settlement, lambda _: next(asked, {})), "nothing is left to do"
+        assert broker.committed(whole.topics) == {}
+        assert passed(whole) == []
+
+
+def test_a_transaction_that_its_coordinator_aborted_is_done_again_by_a_new_producer(broker: Cluster) -> None:
+    with bench(broker, "kafka.transaction_timeout_s=2") as whole:
+        settlement = whole.settlement()
+        waited = []
+
+        def positions(settlement: Settlement) -> Mapping[Partition, Position]:
+            waited.append(1)
+            if len(waited) == 2:  # the outcomes are published, the offsets not sent: stand still past the timeout
+                passed(whole)
+            return whole.ledger.positions(settlement)
+
+        wait_for(lambda: whole.settle(settlement, positions), "it is settled by a new producer")
+        assert broker.committed(whole.topics) == {0: 1}
+        assert sum(message.value() is not None for message in outcomes(whole, committed=True)) == 1
+
+
+async def test_refused_outcomes_become_dead_letters_in_the_transaction_of_their_neighbours(broker: Cluster) -> None:
+    topics = broker.topics(partitions=1)
+    broker.create("compacted-" + topics.results, partitions=1, config={"cleanup.policy": "compact"})
+    records = [event(number) for number in range(100)]
+    keyless = [0, 50, 51, 99]
+    for number in keyless:
+        records[number]["key"] = None
+    broker.produce(topics.input, records)
+    flags = (ONCE, f"kafka.topics.results=compacted-{topics.results}")
+    outputs = [f"compacted-{topics.results}", topics.dead_letters]
+    async with running(broker.settings(topics, *flags)):
+        seen = await asyncio.to_thread(broker.read, outputs, 100)
+    letters = [message for message in seen if message.topic() == topics.dead_letters]
+    assert sorted(source_of(letter)[1] for letter in letters) == keyless
+    assert {header(letter, "image-worker.reason") for letter in letters} == {"outcome_refused"}
+    assert len(seen) == len(sources(seen)) == 100
+    assert_in_order(seen)
+    assert broker.committed(topics) == {0: 100}
