@@ -32,8 +32,8 @@ from worker.kafka.transactions import Aborted, Phase, Transactions
 
 log = structlog.get_logger(__name__)
 
-_LEAST_STEP_S = 1.0
-"""Offsets are given this long at least: their time running out costs the whole transaction."""
+_UNDER_WAY = {Phase.OPEN, Phase.SENDING, Phase.COMMITTING}
+_ASK_S = 1.0
 _CLOSE_S = 5.0
 _STALE_S = 60.0
 """How long a generation may be refused without a rebalance that brings the next one."""
@@ -75,7 +75,11 @@ class ExactlyOnceSink:
         self._alone: Ticket | None = None
         """The suspect that was sent last, while nothing was sent after it."""
         self._sent: Mapping[Partition, Position] = {}
-        """The offsets in a transaction whose commit was asked for, until its end is known."""
+        """The offsets that were sent last."""
+        self._membership: Any = None
+        """The membership that was sent with them."""
+        self._committing = False
+        """Whether a commit was asked for, and is not answered yet."""
         self._refused: tuple[Any, float] | None = None
         """A membership that the coordinator did not know any more, and since when."""
 
@@ -94,7 +98,7 @@ class ExactlyOnceSink:
                 self._transactions.give_up()
                 log.warning("kafka.transaction_aborted", why=str(aborted), next="do again what is still ours")
                 if aborted.code in _STALE:
-                    self._note_stale(group.membership)
+                    self._note_stale()
             if time.monotonic() >= deadline_s:
                 return False
 
@@ -105,20 +109,24 @@ class ExactlyOnceSink:
     def _go_on(self, settlement: Settlement, positions: Positions, group: Group, deadline_s: float) -> bool:
         """One attempt, from where the last call left it."""
         transactions = self._transactions
-        if transactions.phase is not Phase.COMMITTING:
-            if transactions.phase is not Phase.OPEN and not transactions.ready(_left_s(deadline_s)):
+        if transactions.phase not in _UNDER_WAY:
+            if not transactions.ready(_left_s(deadline_s)):
                 return False
-            if self._sent and self._was_committed(group):
+            if self._committing and self._was_committed(group):
                 return True
             owned = positions(settlement)
-            if transactions.phase is Phase.READY and not self._begin(settlement, owned, group):
+            if not self._begin(settlement, owned, group):
                 return not owned
+        if transactions.phase is Phase.OPEN:
             if not self._published(deadline_s):
                 return False
-            self._send_offsets(positions(settlement), group, deadline_s)
+            self._send_offsets(positions(settlement), group)
+        if transactions.phase is Phase.SENDING and not transactions.offsets_taken(_left_s(deadline_s)):
+            return False
+        self._refused = None
+        self._committing = True
         done = transactions.commit(_left_s(deadline_s))
-        if done:
-            self._sent = {}
+        self._committing = not done
         return done
 
     def _begin(self, settlement: Settlement, owned: Mapping[Partition, Position], group: Group) -> bool:
@@ -171,27 +179,25 @@ class ExactlyOnceSink:
         self._suspects.discard(ticket)
         log.warning("kafka.outcome_refused", record=str(ticket.record.coordinates), error=error.str())
 
-    def _send_offsets(self, owned: Mapping[Partition, Position], group: Group, deadline_s: float) -> None:
+    def _send_offsets(self, owned: Mapping[Partition, Position], group: Group) -> None:
         if set(owned) != self._held:
             raise Aborted("a rebalance took partitions away")
-        timeout_s = max(_LEAST_STEP_S, _left_s(deadline_s))
-        self._transactions.send_offsets(list(kafka_offsets(owned)), group.membership, timeout_s)
-        self._refused = None
-        self._sent = owned
+        self._transactions.send_offsets(list(kafka_offsets(owned)), group.membership)
+        self._sent, self._membership = owned, group.membership
 
     def _was_committed(self, group: Group) -> bool:
         """Whether a commit that failed without an answer took place: its offsets say so, since it is all or nothing."""
         try:
-            committed = group.committed(self._sent, _LEAST_STEP_S)
+            committed = group.committed(self._sent, _ASK_S)
         except KafkaException as error:
             raise Aborted(f"the group's offsets are unknown: {error.args[0].str()}") from error
         took_place = all(committed.get(each, -1) >= position.offset for each, position in self._sent.items())
-        self._sent = {}
+        self._committing = False
         return took_place
 
-    def _note_stale(self, membership: Any) -> None:
-        if self._refused is None or self._refused[0] is not membership:
-            self._refused = (membership, time.monotonic())
+    def _note_stale(self) -> None:
+        if self._refused is None or self._refused[0] is not self._membership:
+            self._refused = (self._membership, time.monotonic())
 
     def _is_stale(self, membership: Any) -> bool:
         """Whether this very membership was refused: the next one comes in a rebalance, which runs inside a poll."""

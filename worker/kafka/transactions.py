@@ -4,12 +4,18 @@ librdkafka's calls have time limits; init, commit and abort go on where they wer
 says itself what to do: again, abort, or never again. The last is said of two cases alike. Another instance with the
 same `transactional.id` has taken it over: that one goes on, this one ends. Or the transaction outlived its timeout (an
 outage, a standstill), and the coordinator aborted it and fenced its producer: then a new producer takes its place.
+
+Sending offsets is the one call that may never come back, its time limit notwithstanding, when the group's coordinator
+was away (librdkafka issues 5456 and 5511, seen in 2.16). So a thread of its own waits for it, and if it is still there
+when the transaction has outlived its timeout, the producer is given up with it: the next one fences it.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, wait
 from enum import Enum, auto
 from typing import Any
 
@@ -36,11 +42,12 @@ _HINTS = {
 
 
 class Phase(Enum):
-    """Where a transactional producer is. In OPENING, COMMITTING and ABORTING the same call must be made again."""
+    """Where a transactional producer is. In all but READY and OPEN the same call must be made again."""
 
     OPENING = auto()
     READY = auto()
     OPEN = auto()
+    SENDING = auto()
     COMMITTING = auto()
     ABORTING = auto()
 
@@ -64,6 +71,8 @@ class Transactions:
         self._id = transactional_id
         self._began_s = 0.0
         self.phase = Phase.OPENING
+        self._answer: Future[Any] = Future()
+        """Of the offsets that were sent last."""
         self._renew()
 
     def ready(self, timeout_s: float) -> bool:
@@ -86,14 +95,26 @@ class Transactions:
         """Whether the broker has answered for all outcomes that were handed in, by the deadline at the latest."""
         return self._call(self.publisher.flush, deadline_s) and not self.publisher.unreported
 
-    def send_offsets(self, offsets: Sequence[TopicPartition], membership: Any, timeout_s: float) -> None:
-        """Put the offsets into the transaction. Raises Aborted where they are refused, or time runs out."""
-        if not self._call(self._producer.send_offsets_to_transaction, list(offsets), membership, timeout_s):
+    def send_offsets(self, offsets: Sequence[TopicPartition], membership: Any) -> None:
+        """Begin to put the offsets into the transaction; `offsets_taken` has the answer."""
+        send = self._producer.send_offsets_to_transaction
+        self._answer = _on_a_thread(lambda: send(list(offsets), membership, self._settings.transaction_timeout_s))
+        self.phase = Phase.SENDING
+
+    def offsets_taken(self, timeout_s: float) -> bool:
+        """Whether the offsets are in the transaction. False when time ran out; Aborted where they are refused."""
+        if not wait([self._answer], timeout_s).done:
+            if self._age_s() >= self._settings.transaction_timeout_s:
+                self._renew()
+                raise Aborted("the group's coordinator does not take the offsets")
+            return False
+        if not self._call(self._answer.result):
             raise Aborted("the offsets could not be sent in time")
+        return True
 
     def give_up(self) -> None:
         """Let an open transaction be aborted by the next `ready`."""
-        if self.phase is Phase.OPEN:
+        if self.phase in (Phase.OPEN, Phase.SENDING):
             self.phase = Phase.ABORTING
 
     def commit(self, timeout_s: float) -> bool:
@@ -107,6 +128,8 @@ class Transactions:
     def close(self, timeout_s: float) -> None:
         """Bring what is under way to its end, if the broker is there. Else its coordinator aborts it at its timeout."""
         try:
+            if self.phase is Phase.SENDING and not self.offsets_taken(timeout_s):
+                return
             if self.phase is Phase.COMMITTING:
                 self.commit(timeout_s)
             elif self.phase is not Phase.OPENING:
@@ -153,7 +176,7 @@ class Transactions:
 
     def _spent(self, error: KafkaError) -> Exception:
         """Of a producer that can be used no more: what that means for the worker."""
-        age_s = time.monotonic() - self._began_s
+        age_s = self._age_s()
         if self.phase not in (Phase.OPENING, Phase.READY) and age_s >= self._settings.transaction_timeout_s:
             log.warning("kafka.transaction_outlived", error=error.str(), seconds=round(age_s, 1), next="a new producer")
             self._renew()
@@ -166,11 +189,28 @@ class Transactions:
             )
         return self._never(error, "see the broker's log")
 
+    def _age_s(self) -> float:
+        return time.monotonic() - self._began_s
+
     def _never(self, error: KafkaError, hint: str) -> Fatal:
         return Fatal(
             f"Kafka transactions with the id {self._id!r}: {error.str()} ({error.name()}): {hint}; "
             "what was not committed will be done again"
         )
+
+
+def _on_a_thread(call: Callable[[], Any]) -> Future[Any]:
+    answer: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            answer.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - raised by whoever takes the answer
+            answer.set_exception(error)
+
+    # A daemon: a call that never comes back must not keep the process from ending.
+    threading.Thread(target=run, name="offsets", daemon=True).start()
+    return answer
 
 
 def _error_in(exception: KafkaException | SystemError) -> KafkaError:
