@@ -7,6 +7,7 @@ import argparse
 from benchmarks import (
     cost,
     decode_parent,
+    delivery,
     guarded,
     hosts,
     img2dataset,
@@ -24,6 +25,7 @@ BENCHMARKS = {
     "model-bound": model_bound.run,
     "plain": plain.run,
     "latency": latency.run,
+    "delivery": delivery.run,
     "memory": memory.run,
     "guarded": guarded.run,
     "img2dataset": img2dataset.run,

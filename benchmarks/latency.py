@@ -24,7 +24,7 @@ def run(quick: bool) -> Report:
         with worker(parts.flags(topics, "events.output_encoding=json")):
             parts.events(topics, 50)
             wait_until_committed(parts, topics, 50)
-            pairs = _measure(parts, topics, count)
+            pairs = measure(parts, topics, count)
     overheads = sorted(whole - named for whole, named in pairs)
     p50, p99 = statistics.median(overheads), overheads[int(len(overheads) * 0.99)]
     return Report(
@@ -44,11 +44,13 @@ def run(quick: bool) -> Report:
     )
 
 
-def _measure(parts: Stage, topics: Topics, count: int) -> list[tuple[float, float]]:
+def measure(parts: Stage, topics: Topics, count: int) -> list[tuple[float, float]]:
     """For each event: ms from produced to visible, and ms of fetch, decode and forward."""
     servers = parts.cluster.bootstrap_servers
     producer = Producer({"bootstrap.servers": servers, "linger.ms": 0, "log_level": 0})
-    consumer = Consumer({"bootstrap.servers": servers, "group.id": "latency", "log_level": 0})
+    consumer = Consumer(
+        {"bootstrap.servers": servers, "group.id": "latency", "isolation.level": "read_committed", "log_level": 0}
+    )
     numbers = consumer.list_topics(topics.results).topics[topics.results].partitions
     ends = [consumer.get_watermark_offsets(TopicPartition(topics.results, n))[1] for n in numbers]
     consumer.assign([TopicPartition(topics.results, n, end) for n, end in zip(numbers, ends, strict=True)])
