@@ -6,8 +6,8 @@ same `transactional.id` has taken it over: that one goes on, this one ends. Or t
 outage, a standstill), and the coordinator aborted it and fenced its producer: then a new producer takes its place.
 
 Sending offsets is the one call that may never come back, its time limit notwithstanding, when the group's coordinator
-was away (librdkafka issues 5456 and 5511, seen in 2.16). So a thread of its own waits for it, and if it is still there
-when the transaction has outlived its timeout, the producer is given up with it: the next one fences it.
+was away (librdkafka issues 5456 and 5511, seen in 2.16). So a thread of its own waits for it, and if it has no answer
+in good time the producer is given up with it: the next one fences it.
 """
 
 from __future__ import annotations
@@ -29,6 +29,11 @@ from worker.kafka.publisher import Publisher
 from worker.kafka.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
+
+_OFFSETS_S = 3.0
+"""How long the group's coordinator may take over the offsets: it takes milliseconds."""
+_LATE_S = 1.0
+"""How much later librdkafka may be with its own time limit, before it is taken for one that never comes back."""
 
 _HINTS = {
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "ask for WRITE and DESCRIBE on the transactional id",
@@ -69,10 +74,12 @@ class Transactions:
     def __init__(self, settings: KafkaSettings, transactional_id: str) -> None:
         self._settings = settings
         self._id = transactional_id
+        self._timeout_s = settings.transaction_timeout_s
         self._began_s = 0.0
         self.phase = Phase.OPENING
         self._answer: Future[Any] = Future()
         """Of the offsets that were sent last."""
+        self._answer_due_s = 0.0
         self._renew()
 
     def ready(self, timeout_s: float) -> bool:
@@ -97,14 +104,15 @@ class Transactions:
 
     def send_offsets(self, offsets: Sequence[TopicPartition], membership: Any) -> None:
         """Begin to put the offsets into the transaction; `offsets_taken` has the answer."""
-        send = self._producer.send_offsets_to_transaction
-        self._answer = _on_a_thread(lambda: send(list(offsets), membership, self._settings.transaction_timeout_s))
+        send, patience_s = self._producer.send_offsets_to_transaction, min(_OFFSETS_S, self._timeout_s)
+        self._answer = _on_a_thread(lambda: send(list(offsets), membership, patience_s))
+        self._answer_due_s = time.monotonic() + patience_s + _LATE_S
         self.phase = Phase.SENDING
 
     def offsets_taken(self, timeout_s: float) -> bool:
         """Whether the offsets are in the transaction. False when time ran out; Aborted where they are refused."""
         if not wait([self._answer], timeout_s).done:
-            if self._age_s() >= self._settings.transaction_timeout_s:
+            if time.monotonic() >= self._answer_due_s:
                 self._renew()
                 raise Aborted("the group's coordinator does not take the offsets")
             return False
@@ -176,8 +184,8 @@ class Transactions:
 
     def _spent(self, error: KafkaError) -> Exception:
         """Of a producer that can be used no more: what that means for the worker."""
-        age_s = self._age_s()
-        if self.phase not in (Phase.OPENING, Phase.READY) and age_s >= self._settings.transaction_timeout_s:
+        age_s = time.monotonic() - self._began_s
+        if self.phase not in (Phase.OPENING, Phase.READY) and age_s >= self._timeout_s:
             log.warning("kafka.transaction_outlived", error=error.str(), seconds=round(age_s, 1), next="a new producer")
             self._renew()
             return Aborted(error.str(), error.code())
@@ -188,9 +196,6 @@ class Transactions:
                 "that runs at the same time, or leave it out",
             )
         return self._never(error, "see the broker's log")
-
-    def _age_s(self) -> float:
-        return time.monotonic() - self._began_s
 
     def _never(self, error: KafkaError, hint: str) -> Fatal:
         return Fatal(
