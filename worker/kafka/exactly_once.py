@@ -7,7 +7,7 @@ would cost the membership, and to abort needs the same broker. That is safe as l
 rebalance in such a poll took away. Until the offsets are sent, what the transaction holds is compared with what the
 ledger still owns, and it is aborted where a partition is gone. Once the coordinator has taken the offsets, which it
 does for no generation that is over, the commit may be answered as late as it likes: a new owner that asks for the
-group's offsets is told to wait until the transaction has ended (KIP-447).
+group's offsets is told to wait until the transaction has ended (KIP-447; consumers that read committed ask so).
 """
 
 from __future__ import annotations

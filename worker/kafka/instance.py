@@ -7,10 +7,10 @@ on a machine sees it in time. A clash between machines is only seen by the broke
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import socket
 import sys
-from contextlib import suppress
 from itertools import count
 
 from worker.errors import ConfigurationError
@@ -43,7 +43,10 @@ class Claim:
         if sys.platform != "linux":
             return True
         digest = hashlib.sha256(f"{self._cluster} {name}".encode()).hexdigest()[:32]
-        with suppress(OSError):
+        try:
             self._socket.bind(f"\0image-worker.{digest}")
-            return True
-        return False
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            return False
+        return True

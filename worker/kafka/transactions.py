@@ -94,7 +94,8 @@ class Transactions:
         return True
 
     def begin(self) -> None:
-        self._call(self._producer.begin_transaction)
+        if not self._call(self._producer.begin_transaction):
+            raise Aborted("a transaction could not begin")
         self._began_s = time.monotonic()
         self.phase = Phase.OPEN
 
