@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from benchmarks import (
+    backends,
     cost,
     decode_parent,
     guarded,
@@ -31,6 +32,7 @@ BENCHMARKS = {
     "refused": refused.run,
     "hosts": hosts.run,
     "parent": decode_parent.run,
+    "backends": backends.run,
 }
 
 
