@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
+from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import asdict
 from typing import Any
@@ -87,7 +88,8 @@ class Worker:
         gc.collect()
         gc.freeze()
         kafka.start()
-        await self._until_the_end(kafka, pipeline)
+        failures = [pipeline.failed] if room.watching is None else [pipeline.failed, room.watching]
+        await self._until_the_end(kafka, failures)
 
     def _build_pipeline(self, room: OpenChain, registry: Registry | None, encode: Encoder) -> Pipeline:
         settings = self.settings
@@ -143,18 +145,19 @@ class Worker:
         if self._kafka is not None:
             self._kafka.hold_back(yes)
 
-    async def _until_the_end(self, kafka: KafkaThread, pipeline: Pipeline) -> None:
+    async def _until_the_end(self, kafka: KafkaThread, failures: Sequence[asyncio.Future[None]]) -> None:
         """Wait for a stop or a failure, then for the Kafka thread; raise the failure."""
         ended = asyncio.wrap_future(kafka.ended)
         asked = asyncio.create_task(self._stop.wait())
-        ends: list[asyncio.Future[Any]] = [asked, ended, pipeline.failed]
+        ends: list[asyncio.Future[Any]] = [asked, ended, *failures]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         asked.cancel()
         log.info("worker.stopping", drain_deadline_s=self.settings.kafka.drain_deadline_s)
-        kafka.stop(drain=not pipeline.failed.done())
+        kafka.stop(drain=not any(failure.done() for failure in failures))
         await asyncio.wait([ended])
-        if pipeline.failed.done():
-            pipeline.failed.result()
+        for failure in failures:
+            if failure.done():
+                failure.result()
         raise_ended(kafka.ended)
         log.info("worker.stopped")
 

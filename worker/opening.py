@@ -9,7 +9,6 @@ import resource
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import structlog
@@ -21,13 +20,16 @@ from worker.images.fetch import Fetcher
 from worker.images.pool import DecodePool
 from worker.images.settings import ImagesSettings
 from worker.images.threads import ThreadDecoder
-from worker.models.classifier import Classifier, Prepares
+from worker.models.calibrate import Limits, choose, measure
+from worker.models.classifier import Classifier, OutOfMemory, Prepares, Relabels
 from worker.models.inference import Batcher
 from worker.models.load import Provenance, load_known
 from worker.observe.metrics import Metrics
 from worker.policy import Policy
 from worker.recipe import InputRecipe
 from worker.records import Head
+from worker.relabelling import Relabelling
+from worker.resident import peak_resident_bytes
 from worker.seen import Seen
 from worker.settings import Settings
 
@@ -36,6 +38,9 @@ log = structlog.get_logger(__name__)
 _SEEN_BYTES = 2048
 """Of a result that is kept for the same bytes, beside its scores."""
 _OPEN_FILES = 65_536
+_LARGEST_MEASURED = 64
+_MEASURED_FOR_S = 8.0
+"""Of batch sizes, at a start with batch.max_size at `auto`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +52,13 @@ class OpenChain:
     head: Callable[[], Head]
     """Labels and identity as they are now."""
     policy: Policy
+    batch_size: int
+    """Images in a batch at most."""
     provenance: Provenance | None
     """Where the model comes from; None of a classifier that was given."""
     confinement: Confinement
+    watching: asyncio.Task[None] | None
+    """Follows the file of a zero-shot model's labels. Whoever runs the chain awaits its death."""
     memory_bytes: int
     """A bound on the resident memory of all processes: what is resident now, and all that the settings let grow."""
 
@@ -65,6 +74,7 @@ async def open_chain(
         if classifier is None:
             loaded = await asyncio.to_thread(load_known, settings.model)
             classifier = loaded.classifier
+        settings = await asyncio.to_thread(_settled, settings, classifier)
         policy = Policy(settings.policy, classifier.labels)
         fetcher = Fetcher(settings.images, metrics)
         await fetcher.start()
@@ -73,9 +83,12 @@ async def open_chain(
         await decoder.start()
         stack.push_async_callback(decoder.close)
         batcher = Batcher(classifier, settings.batch, metrics)
-        await asyncio.to_thread(_fill_up, classifier, settings.batch.max_size)
+        await asyncio.to_thread(_fill_up, classifier, settings.batch.size)
         batcher.start()
         stack.push_async_callback(batcher.close)
+        watching = _watch(settings, classifier, metrics)
+        if watching is not None:
+            stack.push_async_callback(_over, watching)
         seen: Seen[Classified] = Seen(settings.images.seen_results, metrics)
         chain = Chain(fetcher, decoder, batcher, policy, metrics, room=_room(settings), seen=seen)
         held = fetcher.memory_bytes() + decoder.memory_bytes() + batcher.memory_bytes()
@@ -85,10 +98,24 @@ async def open_chain(
             classifier,
             lambda: batcher.head,
             policy,
+            settings.batch.size,
             loaded.provenance if loaded else None,
             decoder.confinement(),
-            _peak_resident_bytes() + held,
+            watching,
+            peak_resident_bytes() + held,
         )
+
+
+def _watch(settings: Settings, classifier: Classifier, metrics: Metrics) -> asyncio.Task[None] | None:
+    file = settings.model.labels_file
+    if file is None or not isinstance(classifier, Relabels):
+        return None
+    return asyncio.create_task(Relabelling(file, classifier, settings.policy, metrics).watch())
+
+
+async def _over(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait([task])
 
 
 def open_decoder(settings: ImagesSettings, recipe: InputRecipe, metrics: Metrics) -> Decoder:
@@ -100,10 +127,21 @@ def open_decoder(settings: ImagesSettings, recipe: InputRecipe, metrics: Metrics
     return ThreadDecoder(settings, recipe)
 
 
+def _settled(settings: Settings, classifier: Classifier) -> Settings:
+    """The settings with a number for batch.max_size."""
+    if settings.batch.max_size != "auto":
+        return settings
+    found = measure(classifier, _LARGEST_MEASURED, _MEASURED_FOR_S, Limits())
+    chosen = choose(found, Limits())
+    rates = {each.size: round(each.images_per_s, 1) for each in found}
+    log.info("batch.measured", images_per_s=rates, chosen=chosen.size)
+    return settings.model_copy(update={"batch": settings.batch.model_copy(update={"max_size": chosen.size})})
+
+
 def _room(settings: Settings) -> int:
     """Images that may be decoded and not yet classified: all batches' buffers, one more, and the decoders."""
     at_the_decoders = settings.images.processes * settings.images.slots_per_process
-    return (settings.batch.queue_depth + 3) * settings.batch.max_size + at_the_decoders
+    return (settings.batch.queue_depth + 3) * settings.batch.size + at_the_decoders
 
 
 def _chain_bytes(settings: Settings, classifier: Classifier) -> int:
@@ -122,14 +160,17 @@ def _allow_open_files() -> None:
 
 
 def _fill_up(classifier: Classifier, batch_size: int) -> None:
-    """Run one full batch, so that the model's largest activations are in the memory that is measured after it."""
+    """Run one full batch, so that the model's largest activations are in the memory that is measured after it.
+
+    Where it does not fit, batches will be split: said here, when the operator looks.
+    """
     if isinstance(classifier, Prepares):
         classifier.prepare(batch_size)
-    recipe = classifier.recipe
-    classifier.predict(np.zeros((batch_size, recipe.height, recipe.width, 3), np.uint8))
-
-
-def _peak_resident_bytes() -> int:
-    """The most that this process ever had in memory. (getrusage would tell of its parent, where that was larger.)"""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    recipe, size = classifier.recipe, batch_size
+    while size:
+        try:
+            classifier.predict(np.zeros((size, recipe.height, recipe.width, 3), np.uint8))
+            return
+        except OutOfMemory as error:
+            log.warning("batch.does_not_fit", why=str(error), next="batches are split; lower batch.max_size")
+            size //= 2

@@ -127,6 +127,10 @@ def _rule(action: str, settings: PolicySettings, labels: Sequence[str]) -> _Rule
 
 def _check_label(label: str, labels: Sequence[str]) -> None:
     if label not in labels:
-        close = get_close_matches(label, labels, n=3)
-        hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"it has {', '.join(labels[:10])}, ..."
-        raise ConfigurationError(f"policy.thresholds: the model has no label {label!r}; {hint}")
+        raise ConfigurationError(f"policy.thresholds: the model has no label {label!r}; {hint(label, labels)}")
+
+
+def hint(label: str, labels: Sequence[str]) -> str:
+    """What may have been meant by a label that the model does not have."""
+    close = get_close_matches(label, labels, n=3)
+    return f"did you mean {' or '.join(map(repr, close))}?" if close else f"it has {', '.join(labels[:10])}, ..."

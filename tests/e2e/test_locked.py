@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
@@ -21,6 +22,7 @@ from worker.app import Worker
 from worker.models.provenance.lock import write
 from worker.models.provenance.locking import lock_of
 from worker.models.settings import ModelSettings
+from worker.settings import Settings
 
 WHO = "legal, 2026-11-24, for the trial"
 
@@ -48,18 +50,22 @@ def logs() -> Iterator[list[EventDict]]:
     structlog.configure(wrapper_class=before)
 
 
-async def test_a_locked_model_starts_and_says_who_accepted_its_licence(
-    embedded: Cluster, saved: Path, logs: list[EventDict]
-) -> None:
-    topics = embedded.topics()
-    worker = Worker(embedded.settings(topics, *flags(saved)))
+async def provenance(settings: Settings, logs: list[EventDict]) -> Any:
+    """Starts a worker and stops it; what its /status said of the model in between."""
+    worker = Worker(settings)
     task = asyncio.create_task(worker.run())
     try:
         await until(lambda: task.done() or any(line["event"] == "worker.started" for line in logs), "it has started")
-        known = worker.status()["provenance"]
+        return worker.status()["provenance"]
     finally:
         worker.stop()
         await task
+
+
+async def test_a_locked_model_starts_and_says_who_accepted_its_licence(
+    embedded: Cluster, saved: Path, logs: list[EventDict]
+) -> None:
+    known = await provenance(embedded.settings(embedded.topics(), *flags(saved)), logs)
     assert known == {
         "source": str(saved / "tiny-vit"),
         "lock": str(saved / "lock.toml"),
@@ -72,10 +78,16 @@ async def test_a_locked_model_starts_and_says_who_accepted_its_licence(
     assert "model.not_locked" not in said
 
 
-@pytest.mark.parametrize("command", ["run", "check"])
-def test_a_changed_model_is_refused_before_the_group_is_joined(
-    command: str, embedded: Cluster, saved: Path, tmp_path: Path
+async def test_a_model_without_a_lock_starts_with_a_warning(
+    embedded: Cluster, saved: Path, logs: list[EventDict]
 ) -> None:
+    known = await provenance(embedded.settings(embedded.topics(), *flags(saved)[::2]), logs)
+    assert known["lock"] is None
+    (warning,) = [line for line in logs if line["event"] == "model.not_locked"]
+    assert (warning["log_level"], warning["source"]) == ("warning", str(saved / "tiny-vit"))
+
+
+def test_a_changed_model_is_refused_before_the_group_is_joined(embedded: Cluster, saved: Path, tmp_path: Path) -> None:
     changed = Path(shutil.copytree(saved, tmp_path / "changed"))
     weights = changed / "tiny-vit" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
@@ -84,10 +96,11 @@ def test_a_changed_model_is_refused_before_the_group_is_joined(
     topics = embedded.topics()
     embedded.produce(topics.input, [event(0)])
     words = [word for flag in embedded.flags(topics, *flags(changed)) for word in ("--set", flag)]
-    process = image_worker(*words, command)
+    process = image_worker(*words, "run")
     assert process.returncode == 1
-    output = (process.stderr if command == "run" else process.stdout).decode().splitlines()
-    told = [line for line in output if "is not the one that" in line]
-    assert ["config.json" in told[0], "model.safetensors" in told[1], len(told)] == [True, True, 2]
+    output = process.stderr.decode()
+    first, second = [line for line in output.splitlines() if "is not the one that" in line]
+    assert "config.json" in first
+    assert "model.safetensors" in second
+    assert "worker.started" not in output
     assert embedded.committed(topics) == {}
-    assert "worker.started" not in process.stderr.decode()

@@ -43,7 +43,7 @@ async def _classify(settings: Settings, words: list[str], as_json: bool) -> None
     sources = list(expand(words))
     width = min(max(map(len, sources), default=0), _WIDEST)
     async with open_chain(settings, Metrics()) as room:
-        images = LocalImages(room, settings.images, at_once=4 * settings.batch.max_size)
+        images = LocalImages(room, settings.images, at_once=4 * room.batch_size)
         with progress_bar() as progress:
             for_all = progress.add_task("classified", total=len(sources))
             async for verdict in images.verdicts(sources):

@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING, Literal
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.progress import Progress
 
     from worker.observe.settings import ObserveSettings
     from worker.settings import Resolved, Settings
+
+
+_WIDE = 240
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +68,10 @@ def progress_bar() -> Progress:
         # Only what goes to the same terminal may be moved above the bar: a pipe keeps its own.
         redirect_stdout=sys.stdout.isatty(),
     )
+
+
+def table_console() -> Console:
+    """For tables on stdout: as wide as the terminal, and elsewhere so wide that no digest is folded."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else _WIDE)

@@ -4,11 +4,37 @@ from __future__ import annotations
 
 import sys
 
-from worker.cli import check, classify, config, demo, model_export, model_lock, model_verify, produce, run, watch
+from worker.cli import (
+    check,
+    classify,
+    config,
+    demo,
+    evaluate,
+    model_calibrate,
+    model_export,
+    model_lock,
+    model_verify,
+    produce,
+    run,
+    watch,
+)
 from worker.cli.root import app, leave
 from worker.errors import Fatal
 
-COMMAND_GROUPS = (run, demo, check, classify, produce, watch, model_lock, model_verify, model_export, config)
+COMMAND_GROUPS = (
+    run,
+    demo,
+    check,
+    classify,
+    evaluate,
+    produce,
+    watch,
+    model_calibrate,
+    model_export,
+    model_lock,
+    model_verify,
+    config,
+)
 """Each registered its commands with the root when it was imported."""
 
 

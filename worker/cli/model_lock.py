@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli.common import progress_bar, quiet_logs, settings_of
+from worker.cli.common import progress_bar, quiet_logs, settings_of, table_console
 from worker.cli.model import group
 from worker.printable import printable
 
@@ -57,22 +57,20 @@ def lock(
 
 
 def _show(found: list[Change]) -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     table = Table("", "in the lock", "now", box=None, pad_edge=False)
     for change in found:
         table.add_row(*(Text(cell, overflow="fold") for cell in (change.subject, change.before, change.after)))
-    Console().print(table)
+    table_console().print(table)
 
 
 def _summary(made: Lock, path: Path) -> None:
-    from worker.models.provenance import licence
     from worker.models.provenance.locking import doubled
 
     typer.echo(f"{path}: {made.name} at {made.revision[:12]}, {printable(made.architecture)}")
-    typer.echo(f"licence: {licence.shown(made)}")
+    typer.echo(f"licence: {made.licence}")
     typer.echo(f"{len(made.files)} files, {len(made.labels)} labels")
     for golden in made.golden:
         label, score = made.top(golden)[0]

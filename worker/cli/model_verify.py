@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli.common import quiet_logs, settings_of
+from worker.cli.common import quiet_logs, settings_of, table_console
 from worker.cli.model import group
 from worker.errors import ConfigurationError
 from worker.printable import printable
 
 if TYPE_CHECKING:
     from worker.models.classifier import Classifier
+    from worker.models.provenance.files import ModelFiles
     from worker.models.provenance.verify import Finding
     from worker.models.settings import ModelSettings
 
@@ -57,7 +58,7 @@ def _verify(settings: ModelSettings, reference: bool) -> bool:
     classifier = load_files(settings, files, lock)
     well = _print(held.of_model(lock, classifier))
     if reference:
-        _show_reference(classifier, files.directory)
+        _show_reference(classifier, files)
     return well
 
 
@@ -70,15 +71,14 @@ def _print(findings: Iterable[Finding]) -> bool:
     return well
 
 
-def _show_reference(classifier: Classifier, directory: Path) -> None:
-    from rich.console import Console
+def _show_reference(classifier: Classifier, files: ModelFiles) -> None:
     from rich.table import Table
     from rich.text import Text
 
     from worker.models.provenance.reference import beside
 
     table = Table("photograph", "label", "transformers", "ours", "largest difference", box=None, pad_edge=False)
-    for row in beside(classifier, directory):
+    for row in beside(classifier, files):
         numbers = (f"{row.reference:.6f}", f"{row.ours:.6f}", f"{row.difference:.1e}")
         table.add_row(row.photograph, Text(printable(row.label)), *numbers)
-    Console().print(table)
+    table_console().print(table)

@@ -92,5 +92,5 @@ class Relabels(Protocol):
         a label is too long for the model, Fatal where the device fails.
         """
 
-    def about(self, labels: Sequence[str]) -> Classifier:
-        """The same model with these labels, beside this one."""
+    def about(self, labels: Sequence[str], template: str) -> Classifier:
+        """The same model with these labels in this prompt, beside this one."""

@@ -73,11 +73,11 @@ class Batcher:
     """
 
     def __init__(self, classifier: Classifier, settings: BatchSettings, metrics: Metrics) -> None:
-        self._rule = FlushRule(settings.max_size, settings.max_age_ms / 1000)
+        self._rule = FlushRule(settings.size, settings.max_age_ms / 1000)
         self._metrics = metrics
-        self._shape = (settings.max_size, classifier.recipe.height, classifier.recipe.width, _CHANNELS)
+        self._shape = (settings.size, classifier.recipe.height, classifier.recipe.width, _CHANNELS)
         self._buffers = settings.queue_depth + 2
-        self._runner = Runner(classifier, settings.max_size)
+        self._runner = Runner(classifier, settings.size)
         self._thread = InferenceThread(self._runner, self._done, self._died)
         self._expectation = Expectation(self)
         self._free = [np.empty(self._shape, np.uint8) for _ in range(self._buffers)]

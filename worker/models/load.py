@@ -10,7 +10,7 @@ from worker.errors import ConfigurationError, Fatal
 from worker.models import runtimes
 from worker.models.classifier import Classifier, OutOfMemory
 from worker.models.provenance import licence, verify
-from worker.models.provenance.files import ModelFiles, hub_name, locate
+from worker.models.provenance.files import ModelFiles, is_pinned, locate
 from worker.models.provenance.lock import Lock, read
 from worker.models.settings import DEMO, ModelSettings
 
@@ -55,7 +55,7 @@ def load_known(settings: ModelSettings) -> Loaded:
     # The same bytes are the same model, whatever the directory's name is here.
     classifier = load_files(settings, replace(files, name=lock.name, revision=lock.revision), lock)
     verify.require(verify.of_model(lock, classifier), lock.name, settings.lock)
-    return Loaded(classifier, Provenance(source, str(settings.lock), licence.shown(lock), accepted))
+    return Loaded(classifier, Provenance(source, str(settings.lock), str(lock.licence), accepted))
 
 
 def sources(settings: ModelSettings) -> tuple[Lock | None, str, ModelFiles]:
@@ -70,8 +70,7 @@ def source_of(settings: ModelSettings, lock: Lock | None) -> str:
     if lock is None:
         return settings.source or DEMO
     source = settings.source or lock.source
-    wanted, locked = hub_name(source), hub_name(lock.source)
-    if source != lock.source and wanted[0] and locked[0]:
+    if source != lock.source and is_pinned(source) and is_pinned(lock.source):
         raise ConfigurationError(
             f"model.source is {source}, but {settings.lock} locks {lock.source}: leave model.source out, or lock anew"
         )

@@ -146,6 +146,11 @@ class Metrics:
         self.model_loaded = Gauge(
             "image_worker_model_loaded", "1 once the model is loaded and warm.", registry=self.registry
         )
+        self.labels_refused = Gauge(
+            "image_worker_labels_refused",
+            "1 while model.labels_file holds labels that cannot be used, and the ones before stay.",
+            registry=self.registry,
+        )
         self.model_info = Gauge(
             "image_worker_model_info",
             "Always 1; its labels say which model runs.",

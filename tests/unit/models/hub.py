@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
@@ -25,6 +25,8 @@ class Model:
     revisions: dict[str, Path]
     main: str = REVISION
     manner: Manner = "answers"
+    asked: list[str] = field(default_factory=list)
+    """Method and path of each request."""
 
 
 @contextmanager
@@ -40,6 +42,8 @@ def serve(models: dict[str, Model]) -> Iterator[str]:
             model = models.get(f"{owner}/{name}")
             revision = rest[1] if len(rest) > 1 else "main"
             directory = model and model.revisions.get(model.main if revision == "main" else revision)
+            if model is not None:
+                model.asked.append(f"{self.command} {self.path}")
             if model is None or directory is None:
                 self.send_error(404)
             elif model.manner == "hangs" or (model.manner == "hangs over files" and not about):

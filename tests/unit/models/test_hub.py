@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,11 +17,23 @@ import pytest
 
 from tests.unit.models import checkpoints, hub
 from tests.unit.models.hub import NAME, REVISION, Model
+from worker.models.provenance.lock import read
 
 LATER = "f" * 40
 PINNED = f"{NAME}@{REVISION}"
 NOWHERE = "http://127.0.0.1:9"
 
+_LOCK = """
+import sys
+from typer.testing import CliRunner
+from worker.cli.main import COMMAND_GROUPS
+from worker.cli.root import app
+for source in sys.argv[1:]:
+    words = ["--set", "model.device=cpu", "model", "lock", source, "--output", "lock.toml"]
+    done = CliRunner().invoke(app, words, catch_exceptions=False)
+    print(done.output)
+    print("exit code", done.exit_code, flush=True)
+"""
 _ASK = """
 import json, os, sys
 from worker.errors import Fatal
@@ -43,12 +56,15 @@ os._exit(0)  # threads that wait for a hub which hangs would be waited for
 """
 
 
+def python(program: str, *words: str, cwd: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"} | variables
+    command = [sys.executable, "-c", program, *words]
+    return subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=120, check=True)
+
+
 def ask(endpoint: str, cache: Path, *questions: str, **variables: str) -> list[Any]:
     """The answers to questions `pinned:SOURCE` and `locate:SOURCE`, from one process."""
-    environment = os.environ | {"HF_ENDPOINT": endpoint, "HF_HOME": str(cache), "HF_HUB_DISABLE_TELEMETRY": "1"}
-    environment = {name: value for name, value in environment.items() if name != "HF_HUB_OFFLINE"} | variables
-    command = [sys.executable, "-c", _ASK, *questions]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=True)
+    done = python(_ASK, *questions, HF_ENDPOINT=endpoint, HF_HOME=str(cache), **variables)
     assert done.stderr == ""
     lines = (line.partition("answer ") for line in done.stdout.splitlines())
     answers = [json.loads(after) for before, mark, after in lines if mark and not before]
@@ -104,11 +120,7 @@ def test_a_pinned_revision_is_fetched_without_what_is_not_needed_and_then_needs_
     assert set(fetched["files"]) == {"README.md", "config.json", "model.safetensors", "preprocessor_config.json"}
     assert ask(NOWHERE, served.cache, f"locate:{PINNED}") == [fetched]
     assert ask(NOWHERE, served.cache, f"locate:{PINNED}", HF_HUB_OFFLINE="1") == [fetched]
-
-
-def test_a_cache_that_was_copied_without_its_list_of_files_needs_no_hub(served: Served) -> None:
-    (fetched,) = served.ask(f"locate:{PINNED}")
-    shutil.rmtree(next(served.cache.glob("hub/models--*/trees")))
+    shutil.rmtree(next(served.cache.glob("hub/models--*/trees")))  # as in a cache that was copied here by hand
     assert ask(NOWHERE, served.cache, f"locate:{PINNED}") == [fetched]
 
 
@@ -159,3 +171,23 @@ def test_a_hub_that_is_down_or_not_to_be_asked_ends_in_one_line(tmp_path: Path) 
     assert "40 hex digits of a revision" in branch["said"]
     (offline,) = ask(NOWHERE, tmp_path, f"locate:{PINNED}", HF_HUB_OFFLINE="1")
     assert "cannot be fetched" in offline["said"]
+
+
+def test_a_lock_follows_a_branch_that_moved_and_shows_what_changed(served: Served, tmp_path: Path) -> None:
+    model = served.models[NAME]
+    model.main = LATER
+    done = python(_LOCK, PINNED, PINNED, NAME, cwd=tmp_path, HF_ENDPOINT=served.endpoint, HF_HOME=str(served.cache))
+    first, again, second, _ = re.split(r"exit code \d", done.stdout)
+    assert re.findall(r"exit code (\d)", done.stdout) == ["0", "0", "1"]
+    assert "licence: mit" in first
+    assert "nothing changed" in again
+    rows = {line.split()[0]: line.split()[1:] for line in second.splitlines() if line.strip()}
+    assert rows["revision"] == [REVISION, LATER]
+    assert rows["licence.id"] == ["mit", "other"]
+    assert "README.md" in second
+    assert "label" not in rows
+    lock = read(tmp_path / "lock.toml")
+    assert (lock.source, lock.name, lock.revision) == (PINNED, NAME, REVISION)
+    assert len(model.asked) == len(set(model.asked)), "what is here is not asked for again, by nobody"
+    files = {path.rpartition("/")[2] for path in model.asked if f"/{NAME}/resolve/" in path}
+    assert files == {"README.md", "config.json", "model.safetensors", "preprocessor_config.json"}

@@ -114,9 +114,14 @@ def test_a_file_more_or_less_or_shorter_is_seen(start: Any, model: Path) -> None
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda lock: replace(lock, licence=Licence("apache-2.0")), "licence: is .*apache-2.0.* in the lock, .*mit"),
-        (lambda lock: replace(lock, base_models=()), "base models: is .* in the lock, .*google/vit"),
-        (lambda lock: replace(lock, architecture="ResNet"), "architecture: is 'ResNet' in the lock, 'ViTForImage"),
+        (lambda lock: replace(lock, licence=Licence("apache-2.0")), "licence: is apache-2.0 in the lock, mit here"),
+        (lambda lock: replace(lock, base_models=()), "base models: is none in the lock, google/vit"),
+        (lambda lock: replace(lock, architecture="ResNet"), "architecture: is ResNet in the lock, ViTForImage"),
+        (lambda lock: replace(lock, revision="0" * 64), f"revision: is {'0' * 64} in the lock, .* here"),
+        (
+            lambda lock: replace(lock, source=f"a/b@{'1' * 40}", name="a/b", revision="2" * 40),
+            f"source: is a/b@{'1' * 40} in the lock, a/b@{'2' * 40} here",
+        ),
         (
             lambda lock: replace(lock, labels=("dog", "cat", *lock.labels[2:])),
             r"labels: label 0 is 'dog' in the lock, 'cat' here \(and 1 more\)",
@@ -178,12 +183,25 @@ def test_a_licence_that_is_unknown_needs_one_too(start: Any, model: Path) -> Non
 
 
 def test_without_a_source_the_lock_names_it_and_two_models_of_the_hub_disagree(start: Any, lock: Lock) -> None:
-    loaded = start(source=None)
-    assert loaded.provenance.source == lock.source
-    hub = replace(lock, source=f"someone/tiny-vit@{'1' * 40}")
+    assert start(source=None).provenance.source == lock.source
+    hub = from_the_hub(lock)
     with pytest.raises(ConfigurationError, match=r"model\.source is .*2, but .* locks .*1: leave model\.source out"):
         start(hub, source=f"someone/tiny-vit@{'2' * 40}")
-    assert start(hub).provenance.lock  # a directory with the hub's bytes will do
+
+
+def test_a_directory_with_the_hubs_bytes_is_the_hubs_model(
+    start: Any, lock: Lock, tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models").mkdir()
+    model.rename(tmp_path / "models" / "mine")
+    identity = start(from_the_hub(lock), source="models/mine").classifier.identity
+    assert (identity.name, identity.revision) == ("someone/tiny-vit", "1" * 40)
+
+
+def from_the_hub(lock: Lock) -> Lock:
+    name, revision = "someone/tiny-vit", "1" * 40
+    return replace(lock, source=f"{name}@{revision}", name=name, revision=revision)
 
 
 def test_exports_stay_with_the_files_that_they_were_made_of(lock: Lock) -> None:

@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tests.unit.models import checkpoints
+from tests.unit.models import checkpoints, two_towers
 from worker.cli import model_lock, model_verify
 from worker.cli.root import app
 from worker.errors import ConfigurationError
 from worker.models.provenance.lock import read
+
+DOUBLED = dict(enumerate(("cat", "crane", "crane", "owl", "bee", "elk", "dog")))
+"""More labels than the pipeline shows by itself."""
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +24,6 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = checkpoints.save("vit", tmp_path_factory.mktemp("commands") / "tiny-vit", id2label=DOUBLED)
     (directory / "README.md").write_text("---\nlicense: mit\n---\n")
     return directory
-
-
-DOUBLED = {0: "cat", 1: "crane", 2: "crane", 3: "owl", 4: "bee"}
 
 
 @pytest.fixture
@@ -74,8 +74,8 @@ def test_a_model_is_verified_by_hand_and_beside_transformers(model: Path) -> Non
     assert code == 0
     lines = output.splitlines()
     assert {line.split()[0] for line in lines[:-5]} == {"ok"}
-    subjects = ["README.md", "config.json", "model.safetensors", "preprocessor_config.json", "licence", "base models"]
-    subjects += ["architecture", "licence accepted", "labels", "recipe"]
+    subjects = ["README.md", "config.json", "model.safetensors", "preprocessor_config.json", "revision"]
+    subjects += ["licence", "base models", "architecture", "licence accepted", "labels", "recipe"]
     subjects += [f"{name}.png" for name in ("astronaut", "chelsea", "coffee", "rocket")]
     assert [line[9:35].strip() for line in lines[:-5]] == subjects
     assert lines[-5].split("  ")[0] == "photograph"
@@ -86,6 +86,18 @@ def test_a_model_is_verified_by_hand_and_beside_transformers(model: Path) -> Non
     code, output = run("--set", "model.lock=my.toml", "model", "verify")
     assert code == 1
     assert [line[9:35].strip() for line in output.splitlines() if line.startswith("differs")] == ["config.json"]
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip"])
+def test_a_zero_shot_model_is_verified_whatever_it_is_asked_for(kind: str, model: Path) -> None:
+    directory = str(two_towers.save(kind, model.with_name(kind)))
+    assert run("model", "lock", directory, "--output", "zero.toml")[0] == 0
+    asked = ("model.labels=['a dog']", "model.templates=['{}', 'no {}']", "model.licence_accepted=me, now, a test")
+    flags = [word for flag in asked for word in ("--set", flag)]
+    code, output = run(*flags, "model", "verify", "--lock", "zero.toml", "--reference")
+    assert code == 0, output
+    differences = [float(line.split()[-1]) for line in output.splitlines()[-4:]]
+    assert max(differences) < 1e-4
 
 
 def test_a_licence_that_nobody_accepted_is_a_finding(model: Path) -> None:

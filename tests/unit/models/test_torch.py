@@ -31,6 +31,11 @@ def settings(directory: Path, **more: Any) -> ModelSettings:
     return ModelSettings(source=str(directory), device="cpu", **more)
 
 
+def torch_classifier(directory: Path, **more: Any) -> TorchClassifier:
+    """The model, not run yet."""
+    return load_torch(settings(directory, **more), locate(str(directory)))
+
+
 def reference(directory: Path, activation: Any) -> tuple[PixelBatch, Any]:
     """What a decoder gives for 20 images, and the scores of transformers alone for them."""
     processor: Any = AutoImageProcessor.from_pretrained(directory, backend="pil")
@@ -213,8 +218,7 @@ def test_cuda_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 @pytest.fixture
 def classifier(tmp_path: Path) -> TorchClassifier:
-    directory = checkpoints.save("vit", tmp_path)
-    return load_torch(settings(directory), locate(str(directory)))
+    return torch_classifier(checkpoints.save("vit", tmp_path))
 
 
 def failing(error: Exception) -> Any:
@@ -267,7 +271,7 @@ class Sizes:
 def test_a_deterministic_model_gives_an_image_the_same_bits_whichever_come_with_it(tmp_path: Path) -> None:
     directory = checkpoints.save("vit", tmp_path)
     pixels, _ = reference(directory, torch.sigmoid)
-    classifier = load_torch(settings(directory, deterministic=True), locate(str(directory)))
+    classifier = torch_classifier(directory, deterministic=True)
     try:
         classifier = replace(classifier, score=(sizes := Sizes(classifier)))
         classifier.prepare(8)
@@ -283,7 +287,7 @@ def test_a_deterministic_model_gives_an_image_the_same_bits_whichever_come_with_
 def test_a_compiled_model_gives_the_same_scores_and_runs_only_the_sizes_it_was_compiled_for(tmp_path: Path) -> None:
     directory = checkpoints.save("vit", tmp_path, num_hidden_layers=1)
     pixels, expected = reference(directory, lambda logits: logits.softmax(-1))
-    classifier = load_torch(settings(directory, compile=True), locate(str(directory)))
+    classifier = torch_classifier(directory, compile=True)
     sizes = Sizes(classifier)
     classifier = replace(classifier, score=sizes)
     classifier.prepare(2)
@@ -297,7 +301,6 @@ def test_a_compiled_model_gives_the_same_scores_and_runs_only_the_sizes_it_was_c
 def test_a_model_that_cannot_be_compiled_stops_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("no-such-compiler",))
-    directory = checkpoints.save("vit", tmp_path)
-    classifier = load_torch(settings(directory, compile=True), locate(str(directory)))
+    classifier = torch_classifier(checkpoints.save("vit", tmp_path), compile=True)
     with pytest.raises(Fatal, match=r"model\.compile: .*install a C\+\+ compiler"):
         classifier.prepare(1)

@@ -115,10 +115,11 @@ class ZeroShotClassifier:
         self._now = self._made(tuple(labels))
         self._next: Labels | None = None
 
-    def about(self, labels: Sequence[str]) -> ZeroShotClassifier:
-        """The same model, with labels of its own. See `Relabels.about`."""
+    def about(self, labels: Sequence[str], template: str) -> ZeroShotClassifier:
+        """The same model, with labels and a prompt of its own. See `Relabels.about`."""
         identity, engine = self._model_identity, self._engine
-        return ZeroShotClassifier(identity, labels, self.recipe, engine, self._encode, self._prompter)
+        prompter = replace(self._prompter, templates=(template,))
+        return ZeroShotClassifier(identity, labels, self.recipe, engine, self._encode, prompter)
 
     def relabel(self, labels: Sequence[str]) -> ModelIdentity:
         """Have these labels from the next batch on. See `Relabels.relabel`."""

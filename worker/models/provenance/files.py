@@ -61,8 +61,8 @@ def locate(source: str) -> ModelFiles:
         from worker.models.demo import demo_model
 
         return _files(demo_model(), "efficientnet-lite0", None)
-    name, revision = hub_name(source)
-    if name is not None and REVISION.fullmatch(revision):
+    name, revision = _hub_name(source)
+    if name is not None and is_pinned(source):
         return _files(hub.snapshot(name, revision), name, revision)
     path = Path(source).expanduser()
     if path.is_dir():
@@ -74,14 +74,19 @@ def locate(source: str) -> ModelFiles:
 
 def pinned(source: str) -> str:
     """The source with what a branch or tag of the hub names now. Raises Fatal where the hub does not say."""
-    name, revision = hub_name(source)
-    if name is None or REVISION.fullmatch(revision) or source == DEMO or Path(source).expanduser().exists():
+    name, revision = _hub_name(source)
+    if name is None or is_pinned(source) or source == DEMO or Path(source).expanduser().exists():
         return source
     return f"{name}@{hub.resolved(name, revision or 'main')}"
 
 
-def hub_name(source: str) -> tuple[str | None, str]:
-    """Name and revision of a source that is written as one of the hub's. Both may be missing."""
+def is_pinned(source: str) -> bool:
+    """Whether a source names a model of the hub at a fixed revision."""
+    return REVISION.fullmatch(_hub_name(source)[1]) is not None
+
+
+def _hub_name(source: str) -> tuple[str | None, str]:
+    """Name and revision of a source that is written as one of the hub's, as a directory may be. Both may be missing."""
     found = HUB_SOURCE.fullmatch(source)
     return (found["name"], found["revision"] or "") if found else (None, "")
 

@@ -18,6 +18,8 @@ from worker.models.provenance.lock import Golden, significant
 PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.png")
 LABELS = ("an astronaut", "a cat", "a cup of coffee", "a rocket")
 """What a zero-shot model is asked about them: the operator's own labels may change from day to day."""
+TEMPLATE = "This is a photo of {}."
+"""And how, whatever the operator's own prompts are."""
 FULL_TOLERANCE = 1e-4
 """Of each score in fp32. Between one machine and another the sums are done in another order."""
 REDUCED_TOLERANCE = 0.1
@@ -47,7 +49,7 @@ def photograph(name: str) -> bytes:
 
 def comparable(classifier: Classifier) -> Classifier:
     """The model whose outputs are locked: itself, or where it is zero-shot, the same about LABELS."""
-    return classifier.about(LABELS) if isinstance(classifier, Relabels) else classifier
+    return classifier.about(LABELS, TEMPLATE) if isinstance(classifier, Relabels) else classifier
 
 
 def outputs(classifier: Classifier) -> Iterator[Golden]:

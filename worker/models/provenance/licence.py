@@ -9,12 +9,6 @@ from worker.models.settings import ModelSettings
 from worker.printable import printable
 
 
-def shown(lock: Lock) -> str:
-    """The licence as the card states it, on one line."""
-    licence = lock.licence
-    return printable(", ".join(filter(None, (licence.id, licence.name, licence.link))))
-
-
 def accepted(lock: Lock, settings: ModelSettings) -> str | None:
     """Who accepted the licence, where somebody had to; None where it is on the operator's list.
 
@@ -25,7 +19,7 @@ def accepted(lock: Lock, settings: ModelSettings) -> str | None:
         return None
     if settings.licence_accepted is None:
         raise ConfigurationError(
-            f"model {lock.name} has the licence {shown(lock)}, which is not in model.licences: settle whether you may"
+            f"model {lock.name} has the licence {lock.licence}, which is not in model.licences: settle whether you may"
             ' use it, then write model.licence_accepted = "who, when, why"'
         )
     return settings.licence_accepted

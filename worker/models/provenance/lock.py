@@ -42,6 +42,10 @@ class Licence:
     name: str | None = None
     link: str | None = None
 
+    def __str__(self) -> str:
+        """On one line, whatever a stranger wrote."""
+        return printable(", ".join(filter(None, (self.id, self.name, self.link))))
+
 
 @dataclass(frozen=True, slots=True)
 class Golden:

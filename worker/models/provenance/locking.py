@@ -9,7 +9,7 @@ from worker.models.load import load_files
 from worker.models.provenance import whole
 from worker.models.provenance.facts import facts_of
 from worker.models.provenance.files import locate, pinned
-from worker.models.provenance.golden import LABELS, outputs
+from worker.models.provenance.golden import LABELS, comparable, outputs
 from worker.models.provenance.lock import Lock
 from worker.models.provenance.versions import OF_ONNX, OF_TRANSFORMERS, versions
 from worker.models.settings import ModelSettings
@@ -24,8 +24,8 @@ def lock_of(source: str, settings: ModelSettings) -> Lock:
     source = pinned(source)
     files = locate(source)
     labels = LABELS if files.onnx is None and whole.is_zero_shot(files) else ()
-    plain = ModelSettings(device=settings.device, threads=settings.threads, labels=labels)
-    classifier, facts = load_files(plain, files, None), facts_of(files)
+    full = ModelSettings(device=settings.device, threads=settings.threads, labels=labels)
+    classifier, facts = comparable(load_files(full, files, None)), facts_of(files)
     return Lock(
         source=source,
         name=files.name,

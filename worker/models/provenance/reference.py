@@ -14,7 +14,11 @@ from PIL import Image
 
 from worker.models.classifier import Classifier
 from worker.models.prepare import pixels
-from worker.models.provenance.golden import PHOTOGRAPHS, photograph
+from worker.models.provenance import whole
+from worker.models.provenance.files import ModelFiles
+from worker.models.provenance.golden import PHOTOGRAPHS, TEMPLATE, comparable, photograph
+
+_AS_WE_DO: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +32,18 @@ class Beside:
     difference: float
 
 
-def beside(classifier: Classifier, directory: Path) -> Iterator[Beside]:
-    """Each photograph through both. The pipeline reads the files in the directory anew, in fp32 on the CPU."""
-    pipeline = _pipeline(directory)
+def beside(classifier: Classifier, files: ModelFiles) -> Iterator[Beside]:
+    """Each photograph through both. The pipeline reads the model's files anew, in fp32 on the CPU."""
+    classifier = comparable(classifier)
+    if whole.is_zero_shot(files):
+        pipeline = _zero_shot_pipeline(files.directory)
+        options: dict[str, Any] = {"candidate_labels": list(classifier.labels), "hypothesis_template": TEMPLATE}
+    else:
+        pipeline, options = _pipeline(files.directory), {"top_k": len(classifier.labels)}
     for name in PHOTOGRAPHS:
         image = photograph(name)
         with Image.open(BytesIO(image)) as opened:
-            answers = pipeline(opened.convert("RGB"), top_k=None)
+            answers = pipeline(opened.convert("RGB"), **options)
         found = classifier.predict(pixels(classifier.recipe, BytesIO(image)))[0].tolist()
         reference = _by_label((answer["label"], answer["score"]) for answer in answers)
         ours = _by_label(zip(classifier.labels, found, strict=True))
@@ -52,12 +61,30 @@ def _by_label(scores: Any) -> dict[str, list[float]]:
 
 
 def _pipeline(directory: Path) -> Any:
+    from transformers import AutoModelForImageClassification, pipeline
+
+    make: Any = pipeline
+    model = AutoModelForImageClassification.from_pretrained(directory, **_AS_WE_DO, use_safetensors=True)
+    return make("image-classification", model=model, image_processor=_processor(directory), device="cpu")
+
+
+def _zero_shot_pipeline(directory: Path) -> Any:
+    from transformers import AutoModelForZeroShotImageClassification, AutoTokenizer, pipeline
+
+    make: Any = pipeline
+    model = AutoModelForZeroShotImageClassification.from_pretrained(directory, **_AS_WE_DO, use_safetensors=True)
+    tokenizer = AutoTokenizer.from_pretrained(directory, **_AS_WE_DO)
+    return make(
+        "zero-shot-image-classification",
+        model=model,
+        tokenizer=tokenizer,
+        image_processor=_processor(directory),
+        device="cpu",
+    )
+
+
+def _processor(directory: Path) -> Any:
     import transformers
 
     auto: Any = transformers.AutoImageProcessor
-    processor = auto.from_pretrained(directory, backend="pil", local_files_only=True, trust_remote_code=False)
-    model = transformers.AutoModelForImageClassification.from_pretrained(
-        directory, use_safetensors=True, local_files_only=True, trust_remote_code=False
-    )
-    make: Any = transformers.pipeline
-    return make("image-classification", model=model, image_processor=processor, device="cpu")
+    return auto.from_pretrained(directory, **_AS_WE_DO, backend="pil")

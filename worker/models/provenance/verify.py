@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
-from typing import Any
 
 from worker.errors import Fatal
 from worker.models.classifier import Classifier
 from worker.models.provenance.facts import facts_of
-from worker.models.provenance.files import ModelFiles
+from worker.models.provenance.files import ModelFiles, is_pinned
 from worker.models.provenance.golden import comparable, compare, outputs
 from worker.models.provenance.lock import Lock
 from worker.models.provenance.versions import versions
@@ -59,8 +58,12 @@ def of_files(lock: Lock, files: ModelFiles) -> Iterator[Finding]:
 def of_facts(lock: Lock, files: ModelFiles) -> Iterator[Finding]:
     """What the lock states of the card and of config.json, read again: a lock that was edited shows here."""
     here = facts_of(files)
-    yield _same("licence", asdict(lock.licence), asdict(here.licence))
-    yield _same("base models", list(lock.base_models), list(here.base_models))
+    if is_pinned(lock.source):
+        yield _same("source", lock.source, f"{lock.name}@{lock.revision}")
+    else:
+        yield _same("revision", lock.revision, files.weights_sha256)
+    yield _same("licence", str(lock.licence), str(here.licence))
+    yield _same("base models", ", ".join(lock.base_models), ", ".join(here.base_models))
     yield _same("architecture", lock.architecture, here.architecture)
 
 
@@ -85,11 +88,11 @@ def require(findings: Iterable[Finding], name: str, lock: object) -> None:
         )
 
 
-def _same(subject: str, locked: Any, here: Any) -> Finding:
-    shown = printable(str(here or "none")) if not isinstance(here, dict) else printable(str(here["id"]))
+def _same(subject: str, locked: str, here: str) -> Finding:
+    locked, here = printable(locked) or "none", printable(here) or "none"
     if locked == here:
-        return Finding(subject, shown)
-    return Finding(subject, f"is {printable(repr(locked))} in the lock, {printable(repr(here))} here", ok=False)
+        return Finding(subject, here)
+    return Finding(subject, f"is {locked} in the lock, {here} here", ok=False)
 
 
 def _labels(locked: tuple[str, ...], here: tuple[str, ...]) -> Finding:

@@ -1,0 +1,91 @@
+"""Which batch is chosen, and what is measured on the way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.models.fakes import Fake
+from worker.errors import ConfigurationError, Fatal
+from worker.models.calibrate import Limits, Measurement, choose, measure
+from worker.models.classifier import PixelBatch, ScoreBatch
+from worker.models.curves import draw
+
+measurements = st.lists(
+    st.builds(
+        Measurement,
+        size=st.integers(1, 512),
+        images_per_s=st.floats(1, 1e4),
+        latency_s=st.floats(1e-3, 10),
+        memory_bytes=st.integers(1, 2**40),
+    ),
+    min_size=1,
+    max_size=10,
+    unique_by=lambda each: each.size,
+)
+
+
+@given(measurements, st.floats(1e-3, 10), st.integers(1, 2**40))
+def test_the_smallest_within_five_percent_of_the_best_that_is_allowed(
+    found: list[Measurement], latency_s: float, memory_bytes: int
+) -> None:
+    limits = Limits(latency_s, memory_bytes)
+    allowed = [each for each in found if each.latency_s <= latency_s and each.memory_bytes <= memory_bytes]
+    if not allowed:
+        with pytest.raises(ConfigurationError, match="no batch keeps the limits"):
+            choose(found, limits)
+        return
+    chosen, best = choose(found, limits), max(each.images_per_s for each in allowed)
+    assert chosen in allowed
+    assert chosen.images_per_s >= 0.95 * best
+    assert all(each.images_per_s < 0.95 * best for each in allowed if each.size < chosen.size)
+
+
+class Costly(Fake):
+    """A batch costs a millisecond, and a tenth of that for each image: larger batches pay."""
+
+    def __init__(self, fits: int = 1_000) -> None:
+        super().__init__(fits)
+        self.ballast = np.empty(0, np.uint8)
+
+    def predict(self, batch: PixelBatch) -> ScoreBatch:
+        scores = super().predict(batch)
+        self.ballast = np.ones(len(batch) * 2**20, np.uint8)
+        return scores
+
+
+def test_every_size_is_measured_with_its_memory_up_to_what_fits() -> None:
+    shares: list[float] = []
+    found = measure(Costly(fits=70), 256, 0.5, Limits(), shares.append)
+    assert [each.size for each in found] == [1, 2, 4, 8, 16, 32, 64][: len(found)]
+    assert all(each.images_per_s > 0 and each.latency_s > 0 and each.memory_bytes > 2**20 for each in found)
+    assert shares == [0.2, 0.4, 0.6, 0.8, 1.0]
+
+
+def test_sizes_beyond_a_limit_are_not_tried() -> None:
+    model = Costly()
+    found = measure(model, 256, 0.1, Limits(latency_s=0.0))
+    assert [each.size for each in found] == [1]
+    assert set(model.sizes) == {1}
+
+
+def test_a_model_that_fits_no_image_says_so() -> None:
+    with pytest.raises(Fatal, match="does not fit the device with one image"):
+        measure(Fake(fits=0), 8, 0.1, Limits())
+
+
+@pytest.mark.parametrize("name", ["curves.svg", "curves.png"])
+def test_the_curves_are_drawn(name: str, tmp_path: Path) -> None:
+    found = [Measurement(size, 100.0 * size, 0.01, 2**20) for size in (1, 2, 4)]
+    draw(found, found[1], tmp_path / name)
+    assert (tmp_path / name).stat().st_size > 5_000
+
+
+def test_a_plot_in_an_unknown_format_is_refused(tmp_path: Path) -> None:
+    found = [Measurement(1, 100.0, 0.01, 2**20)]
+    with pytest.raises(ConfigurationError, match=r"--plot .*curves\.nope"):
+        draw(found, found[0], tmp_path / "curves.nope")

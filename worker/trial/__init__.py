@@ -1,0 +1,1 @@
+"""`image-worker evaluate`: a model tried on photographs whose labels are known."""
