@@ -112,8 +112,17 @@ def test_the_file_is_all_that_another_program_needs(vit: Path) -> None:
     )
 
 
+def folders_of_labels(root: Path) -> Path:
+    """Six images, two in the folder of each of three labels."""
+    for number, image in enumerate(checkpoints.images(6)):
+        folder = root / LABELS[number % 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        image.save(folder / f"{number}.png")
+    return root
+
+
 def test_the_command_makes_the_same_file_again_which_tells_nothing_of_the_machine(
-    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+    elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model_export, "quiet_logs", lambda _: None)  # it would hold for the tests after this one
     locked = replace(read(elsewhere), source=str(elsewhere.with_name("vit")))
@@ -121,7 +130,9 @@ def test_the_command_makes_the_same_file_again_which_tells_nothing_of_the_machin
     file = elsewhere.with_name("vit.onnx")
     before = file.read_bytes()
     file.unlink()
-    result = CliRunner().invoke(app, ["model", "export", "--lock", str(elsewhere), "--int8"], catch_exceptions=False)
+    labelled = folders_of_labels(tmp_path / "labelled")
+    command = ["model", "export", "--lock", str(elsewhere), "--int8", "--images", str(labelled)]
+    result = CliRunner().invoke(app, command, catch_exceptions=False)
     assert result.exit_code == 0
     assert file.read_bytes() == before
     assert str(Path(onnx.__file__).parent.parent).encode() not in before
@@ -129,13 +140,18 @@ def test_the_command_makes_the_same_file_again_which_tells_nothing_of_the_machin
     assert [export.sha256 for export in made] == [export.sha256 for export in locked.exports]
     lines = [line.split()[0] for line in result.output.splitlines() if not line.startswith(" ")]
     assert lines == [f"{elsewhere.with_name(export.file)}:" for export in made]
-    assert "top1 agreement" in result.output
+    facts = made[1].facts
+    assert facts["labelled_images"] == 6
+    assert {facts["labelled_top1"], facts["labelled_top1_fp32"]} <= {0.0, 0.1667, 0.3333, 0.5, 0.6667, 0.8333, 1.0}
+    assert "labelled top1 agreement" in result.output
 
 
 def test_there_is_nothing_to_export_without_a_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_export, "quiet_logs", lambda _: None)
     with pytest.raises(ConfigurationError, match=r"give --lock FILE, or set model\.lock"):
         CliRunner().invoke(app, ["model", "export"], catch_exceptions=False)
+    with pytest.raises(ConfigurationError, match=r"--images measures what --int8 loses"):
+        CliRunner().invoke(app, ["model", "export", "--lock", "a", "--images", "b"], catch_exceptions=False)
 
 
 def test_an_export_whose_scores_are_others_is_not_kept(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
