@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from worker.errors import ConfigurationError, Fatal
-from worker.models import runtimes
+from worker.models import plugins, runtimes
 from worker.models.classifier import Classifier, OutOfMemory
 from worker.models.provenance import licence, verify
 from worker.models.provenance.files import ModelFiles, is_pinned, locate
@@ -47,6 +47,8 @@ def load_known(settings: ModelSettings) -> Loaded:
     Raises ConfigurationError where the settings are wrong, Fatal where the model cannot be used, or differs from its
     lock: each line of the text says what, and what to do. Files are held against their hashes before one is parsed.
     """
+    if (load_plugin := plugins.loader(settings.runtime)) is not None:
+        return _by_plugin(settings, load_plugin)
     lock, source, files = sources(settings)
     if lock is None:
         return Loaded(load_files(settings, files, lock), Provenance(source))
@@ -56,6 +58,17 @@ def load_known(settings: ModelSettings) -> Loaded:
     classifier = load_files(settings, replace(files, name=lock.name, revision=lock.revision), lock)
     verify.require(verify.of_model(lock, classifier), lock.name, settings.lock)
     return Loaded(classifier, Provenance(source, str(settings.lock), str(lock.licence), accepted))
+
+
+def _by_plugin(settings: ModelSettings, load_plugin: plugins.Loader) -> Loaded:
+    if settings.lock is not None:
+        raise ConfigurationError(
+            f"model.lock: a lock holds files that this package loads itself, and model.runtime is {settings.runtime!r}:"
+            " leave one of them out"
+        )
+    classifier = load_plugin(settings)
+    warm_up(classifier)
+    return Loaded(classifier, Provenance(settings.source or settings.runtime))
 
 
 def sources(settings: ModelSettings) -> tuple[Lock | None, str, ModelFiles]:

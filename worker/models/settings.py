@@ -13,7 +13,6 @@ DEMO = "demo"
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
-Runtime = Literal["torch", "onnx", "auto"]
 
 
 class ModelSettings(Section):
@@ -49,12 +48,13 @@ class ModelSettings(Section):
         description="`cpu`, `cuda`, or `auto`: CUDA where torch sees a device, else the CPU. The default makes one"
         " configuration fit pods of both kinds.",
     )
-    runtime: Runtime = Field(
+    runtime: str = Field(
         "torch",
+        min_length=1,
         description="`torch`, `onnx` or `auto`. `onnx` runs the export that the lock names (`image-worker model"
         " export`) on ONNX Runtime. `auto` measures both for some seconds at start, on a CPU and where there is an"
         " export, and takes the faster; else torch. The default needs no export. An ONNX file in `model.source` always"
-        " runs on ONNX Runtime.",
+        " runs on ONNX Runtime. Any other name is that of an installed package's backend (docs/backends.md).",
     )
     precision: Precision = Field(
         "fp32",

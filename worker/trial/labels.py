@@ -12,7 +12,7 @@ from worker.trial.answers import Answers
 from worker.trial.bootstrap import Draw, Estimate, Numbers, counts, interval, of_figure, resample
 
 ENOUGH = 10
-"""Images of a label below which its figures have no interval, and it gets no threshold."""
+"""Images below which a share of them has no interval, and their label gets no threshold."""
 
 _Interval = tuple[float | None, float | None]
 _NONE: tuple[_Interval, _Interval] = ((None, None), (None, None))
@@ -49,7 +49,8 @@ def labels(answers: Answers, names: Sequence[str]) -> list[LabelFigures]:
     for label in np.flatnonzero(images + predicted).tolist():
         precise, recalled = intervals.get(label, _NONE)
         many, taken, right = int(images[label]), int(predicted[label]), int(hits[label])
-        estimates = _ratio(right, taken, precise), _ratio(right, many, recalled)
+        precision = _ratio(right, taken, precise if taken >= ENOUGH else _NONE[0])
+        estimates = precision, _ratio(right, many, recalled)
         found.append(LabelFigures(names[label], many, taken, right, *estimates, 2 * right / (many + taken)))
     return found
 

@@ -18,7 +18,7 @@ class Machine:
     cpus: int
     """That this process may use."""
     gpu: str | None
-    """None where the model ran on the CPU."""
+    """That torch sees and the settings allow; None otherwise."""
     system: str
 
 

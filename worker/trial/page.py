@@ -75,8 +75,9 @@ def _wrongs(figures: Figures) -> int:
     return figures.images - sum(label.hits for label in figures.labels)
 
 
-def _worst_first(label: LabelFigures) -> tuple[float, int, str]:
-    return label.f1, -label.images, label.label
+def _worst_first(label: LabelFigures) -> tuple[bool, float, int, str]:
+    """Labels that no image has, but some were taken for, come last."""
+    return not label.images, label.f1, -label.images, label.label
 
 
 def _top(values: Sequence[float | None]) -> float:

@@ -37,7 +37,7 @@ class Request:
 
 
 def perform(settings: Settings, request: Request, console: Console, progress: Progress) -> None:
-    """Hold the trial, print its figures and write its files. Whatever can be wrong without the model is told first.
+    """Hold the trial, write its files and print its figures. Whatever can be wrong without the model is told first.
 
     Raises Fatal at the end where the expectation is not met.
     """
@@ -49,16 +49,16 @@ def perform(settings: Settings, request: Request, console: Console, progress: Pr
     with progress:
         trial = asyncio.run(run(settings, manifest, progress))
     report = _report(settings, manifest, trial, baseline)
-    console.print(tables(report))
     write(request.json, as_json(report))
     write(request.html, page(report, trial.thumbnails))
+    console.print(tables(report))
     console.print(f"The report with the pictures: {request.html}; for --baseline: {request.json}", soft_wrap=True)
     if request.expectation is not None:
         request.expectation.check(report)
 
 
 def _report(settings: Settings, manifest: Manifest, trial: Trial, baseline: Baseline | None) -> Report:
-    told = telling(settings)
+    told = telling(settings, trial.batch_size)
     return Report(
         format=FORMAT,
         version=__version__,

@@ -70,10 +70,10 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def telling(settings: Settings) -> dict[str, Any]:
-    """The settings that a report names."""
+def telling(settings: Settings, batch_size: int) -> dict[str, Any]:
+    """The settings that a report names, with the size of batch that was found where that was left to be."""
     images = {f"images.{name}": getattr(settings.images, name) for name in _PIXEL_SETTINGS}
-    return images | {"batch.max_size": settings.batch.max_size}
+    return images | {"batch.max_size": batch_size}
 
 
 def of_all(results: Sequence[Result]) -> Estimate:

@@ -14,6 +14,7 @@ from rich.progress import Progress
 from worker.chain import Classified
 from worker.errors import Fatal
 from worker.local import LocalImages, Verdict
+from worker.models.backends.label_set import labels_of
 from worker.observe.metrics import Metrics
 from worker.opening import OpenChain, open_chain
 from worker.records import ModelIdentity, Pixels
@@ -32,6 +33,8 @@ class Trial:
     """What came of the images of a manifest."""
 
     model: ModelIdentity
+    batch_size: int
+    """Images in a batch at most."""
     figures: Figures
     results: Sequence[Result]
     pace: Pace
@@ -44,12 +47,19 @@ async def run(settings: Settings, manifest: Manifest, progress: Progress) -> Tri
 
     Raises Fatal where no image could be classified.
     """
-    # A result that was seen before has no pixels to show, and took no time.
-    images = settings.images.model_copy(update={"seen_results": 0})
-    settings = settings.model_copy(update={"images": images})
+    settings = held_still(settings)
     async with open_chain(settings, Metrics()) as room:
         classes, truth = find(manifest, room.classifier.labels)
         return await _Examination(manifest, classes, truth).hold(room, settings, progress)
+
+
+def held_still(settings: Settings) -> Settings:
+    """The settings, so that each image is classified anew, and by one label set whatever becomes of its file."""
+    images = settings.images.model_copy(update={"seen_results": 0})
+    model = settings.model
+    if model.labels_file is not None:
+        model = model.model_copy(update={"labels": labels_of(model), "labels_file": None})
+    return settings.model_copy(update={"images": images, "model": model})
 
 
 class _Examination:
@@ -64,10 +74,10 @@ class _Examination:
         self._results: list[Result] = []
 
     async def hold(self, room: OpenChain, settings: Settings, progress: Progress) -> Trial:
-        rows, at_once = self._manifest.rows, 4 * settings.batch.max_size
+        rows, at_once = self._manifest.rows, 4 * room.batch_size
         images = LocalImages(room, settings.images, at_once)
         task = progress.add_task("classified", total=len(rows))
-        stopwatch = Stopwatch(time.monotonic(), settings.batch.max_size, at_once)
+        stopwatch = Stopwatch(time.monotonic(), room.batch_size, at_once)
         async for verdict in images.verdicts(row.place for row in rows):
             rate = stopwatch.ended(time.monotonic(), _took_s(verdict.classified))
             self._take(verdict)
@@ -75,7 +85,7 @@ class _Examination:
         self._check_any()
         figures = add_up(self._sheet.answers(), self._classes.names)
         shown = self._gallery.surest_first()
-        return Trial(room.classifier.identity, figures, self._results, stopwatch.pace(), shown)
+        return Trial(room.classifier.identity, room.batch_size, figures, self._results, stopwatch.pace(), shown)
 
     def _take(self, verdict: Verdict) -> None:
         index = len(self._results)

@@ -32,6 +32,7 @@ from worker.models.prepare import fitted
 from worker.models.provenance.lock import read, write
 from worker.models.provenance.locking import lock_of
 from worker.models.settings import ModelSettings
+from worker.testing.contract import ClassifierContract
 
 CARD = "---\nlicense: mit\n---\n"
 LABELS = tuple(checkpoints.LABELS.values())
@@ -284,3 +285,18 @@ def test_auto_takes_torch_on_cuda(vit: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_rate_is_that_of_one_batch_again_and_again(vit: Path) -> None:
     classifier = loaded(vit)
     assert fastest.rate(classifier, pixels(classifier, 4), 0.0) > 0
+
+
+class TestAnExport(ClassifierContract):
+    @pytest.fixture
+    def classifier(self, vit: Path) -> Classifier:
+        return loaded(vit)
+
+
+class TestAnExportInInt8(ClassifierContract):
+    # Dynamic quantisation takes its scale from the whole batch: an image's scores depend on its company.
+    tolerance = 0.1
+
+    @pytest.fixture
+    def classifier(self, vit: Path) -> Classifier:
+        return loaded(vit, precision="int8")

@@ -154,12 +154,21 @@ def test_what_the_hub_does_not_have_is_one_line(served: Served) -> None:
     assert "no safetensors weights" in pickled["said"]
 
 
-@pytest.mark.parametrize("manner", ["hangs", "hangs over files", "drips", "fails"])
-def test_a_hub_in_trouble_ends_in_one_line(manner: Any, served: Served) -> None:
+@pytest.mark.parametrize(
+    ("manner", "why"),
+    [
+        ("hangs", "timed out"),
+        ("hangs over files", "the hub answers too slowly"),
+        ("drips", "the hub answers too slowly"),
+        ("fails", "500"),
+    ],
+)
+def test_a_hub_in_trouble_ends_in_one_line(manner: Any, why: str, served: Served) -> None:
     served.models[NAME].manner = manner
     (located,) = served.ask(f"locate:{PINNED}", HF_HUB_ETAG_TIMEOUT="1", HF_HUB_DOWNLOAD_TIMEOUT="1")
     assert located["kind"] == "Fatal"
-    assert f"model {PINNED} cannot be fetched" in located["said"]
+    assert f"model {PINNED} cannot be fetched (" in located["said"]
+    assert why in located["said"]
 
 
 def test_a_hub_that_is_down_or_not_to_be_asked_ends_in_one_line(tmp_path: Path) -> None:

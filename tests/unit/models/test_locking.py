@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,9 +14,11 @@ import pytest
 
 from tests.unit.models import checkpoints
 from worker.errors import ConfigurationError, Fatal
-from worker.models.load import load_known
+from worker.models.classifier import Classifier
+from worker.models.load import load, load_known
 from worker.models.provenance.lock import Export, Licence, Lock, read, write
 from worker.models.provenance.locking import doubled, lock_of, with_exports_of
+from worker.models.provenance.verify import of_model
 from worker.models.settings import ModelSettings
 
 CARD = "---\nlicense: mit\nbase_model: google/vit-base-patch16-224\n---\n# A tiny ViT\n"
@@ -35,6 +38,11 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def lock(saved: Path) -> Lock:
     return lock_of(str(saved), ModelSettings(device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def classifier(saved: Path) -> Classifier:
+    return load(ModelSettings(source=str(saved), device="cpu"))
 
 
 @pytest.fixture
@@ -122,6 +130,18 @@ def test_a_file_more_or_less_or_shorter_is_seen(start: Any, model: Path) -> None
             lambda lock: replace(lock, source=f"a/b@{'1' * 40}", name="a/b", revision="2" * 40),
             f"source: is a/b@{'1' * 40} in the lock, a/b@{'2' * 40} here",
         ),
+    ],
+)
+def test_a_lock_that_states_something_else_than_the_files_is_seen(
+    change: Any, said: str, start: Any, lock: Lock
+) -> None:
+    with pytest.raises(Fatal, match=said):
+        start(change(lock))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
         (
             lambda lock: replace(lock, labels=("dog", "cat", *lock.labels[2:])),
             r"labels: label 0 is 'dog' in the lock, 'cat' here \(and 1 more\)",
@@ -138,9 +158,11 @@ def test_a_file_more_or_less_or_shorter_is_seen(start: Any, model: Path) -> None
         (lambda lock: replace(lock, golden=lock.golden[1:]), "astronaut.png: is not in the lock"),
     ],
 )
-def test_a_lock_that_says_something_else_is_seen(change: Any, said: str, start: Any, lock: Lock) -> None:
-    with pytest.raises(Fatal, match=said):
-        start(change(lock))
+def test_a_lock_that_states_something_else_than_the_model_is_seen(
+    change: Any, said: str, lock: Lock, classifier: Classifier
+) -> None:
+    (finding,) = [finding for finding in of_model(change(lock), classifier) if not finding.ok]
+    assert re.search(said, f"{finding.subject}: {finding.text}")
 
 
 def moved(golden: Any, by: float) -> Any:

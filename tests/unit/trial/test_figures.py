@@ -8,7 +8,7 @@ from hypothesis import given, settings
 
 from tests.unit.trial.sheets import answers, any_answers, sure
 from worker.trial.answers import Answers
-from worker.trial.bootstrap import draws
+from worker.trial.bootstrap import Estimate, draws
 from worker.trial.calibration import bins, ece
 from worker.trial.confusions import confusions
 from worker.trial.figures import add_up
@@ -47,12 +47,21 @@ def test_a_label_that_is_never_predicted_has_no_precision() -> None:
     assert (b.label, b.precision.value, b.recall.value) == ("b", None, 0)
 
 
-def test_only_labels_with_enough_images_have_intervals() -> None:
-    found = sure([0] * ENOUGH + [1] * (ENOUGH - 1), [0] * (2 * ENOUGH - 1), 0.9, 2)
-    a, b = labels(found, NAMES)
+def test_only_shares_of_enough_images_have_intervals() -> None:
+    truth = [0] * ENOUGH + [1] * (ENOUGH - 1) + [2] * ENOUGH
+    predicted = [0] * (2 * ENOUGH - 2) + [1] + [2] * (ENOUGH - 1) + [1]
+    a, b, c = labels(sure(truth, predicted, 0.9, 3), NAMES)
     assert a.precision.low is not None
     assert a.precision.low < a.precision.value < a.precision.high  # type: ignore[operator]
-    assert b.recall.low is None
+    assert (b.recall.low, b.precision.low) == (None, None)
+    assert c.recall.low is not None
+    assert c.precision == Estimate(1.0)  # of nine images
+
+
+def test_where_all_images_agree_there_is_no_interval() -> None:
+    figures = add_up(sure([0, 1] * 20, [0, 1] * 20, 1.0, 2), NAMES)
+    assert (figures.top1, figures.labels[0].recall) == (Estimate(1.0), Estimate(1.0))
+    assert (figures.mean_recall, figures.ece) == (Estimate(1.0), Estimate(0.0))
 
 
 def test_confusions_are_ordered_by_count_times_confidence() -> None:
@@ -92,7 +101,8 @@ def test_what_holds_of_any_answers(found: Answers) -> None:
     assert sum(label.hits for label in figures.labels) == found.right.sum()
     assert sum(one.count for one in figures.confusions) == len(found.truth) - found.right.sum()
     for estimate in (figures.top1, figures.ece, figures.mean_recall):
-        assert 0 <= estimate.low <= estimate.high <= 1  # type: ignore[operator]
+        if estimate.low is not None:
+            assert 0 <= estimate.low < estimate.high <= 1  # type: ignore[operator]
 
 
 def test_intervals_are_the_same_each_time_and_shrink_with_the_images() -> None:
