@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 from typer.testing import CliRunner
 
-from tests.unit.models import checkpoints
+from tests.unit.models import checkpoints, two_towers
 from worker.cli import model_export
 from worker.cli.root import app
 from worker.errors import ConfigurationError, Fatal
@@ -222,6 +222,17 @@ def test_without_a_lock_or_an_export_the_way_to_one_is_told(elsewhere: Path) -> 
     write(replace(read(elsewhere), exports=()), elsewhere)
     with pytest.raises(ConfigurationError, match=r"has no export in int8: run `image-worker model export .*--int8`"):
         loaded(elsewhere, precision="int8")
+
+
+def test_a_zero_shot_model_has_no_export(tmp_path: Path) -> None:
+    directory = two_towers.save("clip", tmp_path / "clip")
+    zero_shot = {"source": str(directory), "labels": LABELS, "device": "cpu", "licence_accepted": "us, now, a test"}
+    with pytest.raises(ConfigurationError, match="is zero-shot, and its labels come from the settings"):
+        load(ModelSettings(**zero_shot, runtime="onnx"))
+    lock = tmp_path / "clip.lock.toml"
+    write(lock_of(str(directory), ModelSettings(device="cpu")), lock)
+    with pytest.raises(ConfigurationError, match="cannot be exported: it is an ONNX file already, or zero-shot"):
+        exporting.export(ModelSettings(**zero_shot), read(lock), lock)
 
 
 def test_an_export_is_a_model_of_its_own_and_is_locked_as_one(vit: Path, tmp_path: Path) -> None:
