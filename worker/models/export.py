@@ -19,7 +19,7 @@ from worker.models.backends.torch import TorchClassifier
 from worker.models.classifier import Classifier, PixelBatch
 from worker.models.load import load_known
 from worker.models.prepare import fitted
-from worker.models.provenance.files import ModelFiles, of_onnx
+from worker.models.provenance.files import ModelFiles, of_export
 from worker.models.provenance.golden import FULL_TOLERANCE, PHOTOGRAPHS, photograph
 from worker.models.provenance.lock import Export, Lock
 from worker.models.settings import ModelSettings
@@ -96,7 +96,7 @@ def _kept(
     fresh = path.with_name(f".{path.name}.new")
     try:
         fresh.write_bytes(data)
-        made = of_onnx(fresh, lock.name, lock.revision)
+        made = of_export(fresh, lock.name, lock.revision)
         facts = _rounded(tried(made))
         fresh.replace(path)
     except OSError as error:

@@ -211,6 +211,13 @@ def test_another_model_under_the_locked_hash_is_found_by_its_golden_outputs(else
         loaded(elsewhere)
 
 
+def test_what_lies_beside_an_export_changes_nothing(elsewhere: Path) -> None:
+    before = loaded(elsewhere).identity
+    elsewhere.with_name("vit.toml").write_text('labels = ["another"]')
+    elsewhere.with_name("vit.txt").write_text("another")
+    assert loaded(elsewhere).identity == before
+
+
 def test_without_a_lock_or_an_export_the_way_to_one_is_told(elsewhere: Path) -> None:
     source = str(elsewhere.with_name("vit"))
     with pytest.raises(ConfigurationError, match=r"model\.lock is unset: run `image-worker model lock`"):
