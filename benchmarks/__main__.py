@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from benchmarks import (
+    calibrated,
     cost,
     decode_parent,
     guarded,
@@ -14,7 +15,9 @@ from benchmarks import (
     latency,
     memory,
     model_bound,
+    overhead,
     plain,
+    preparation,
     refused,
 )
 from benchmarks.report import Report
@@ -31,6 +34,9 @@ BENCHMARKS = {
     "refused": refused.run,
     "hosts": hosts.run,
     "parent": decode_parent.run,
+    "preparation": preparation.run,
+    "overhead": overhead.run,
+    "calibrated": calibrated.run,
 }
 
 
