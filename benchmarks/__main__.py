@@ -6,6 +6,7 @@ import argparse
 
 from benchmarks import (
     backends,
+    calibrated,
     cost,
     decode_parent,
     guarded,
@@ -15,7 +16,9 @@ from benchmarks import (
     latency,
     memory,
     model_bound,
+    overhead,
     plain,
+    preparation,
     refused,
 )
 from benchmarks.report import Report
@@ -33,6 +36,9 @@ BENCHMARKS = {
     "hosts": hosts.run,
     "parent": decode_parent.run,
     "backends": backends.run,
+    "preparation": preparation.run,
+    "overhead": overhead.run,
+    "calibrated": calibrated.run,
 }
 
 

@@ -77,7 +77,7 @@ class ModelSettings(Section):
     labels_file: Path | None = Field(
         None,
         description="Labels of a zero-shot model in a file instead, UTF-8, one a line. It is watched: what is written"
-        " there takes effect between two batches, without a restart, and `model.labels_version` of each outcome says"
+        " there takes effect between two batches, without a restart, and `labels_version` of each outcome says"
         " which set it had. A file that cannot be used is refused, said in the log, and the labels stay as they are.",
     )
     templates: tuple[str, ...] = Field(
