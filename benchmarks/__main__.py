@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from benchmarks import (
+    backends,
     calibrated,
     cost,
     decode_parent,
@@ -37,6 +38,7 @@ BENCHMARKS = {
     "preparation": preparation.run,
     "overhead": overhead.run,
     "calibrated": calibrated.run,
+    "backends": backends.run,
 }
 
 

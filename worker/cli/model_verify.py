@@ -51,6 +51,8 @@ def _verify(settings: ModelSettings, reference: bool) -> bool:
 
     lock, _, files = sources(settings)
     assert lock is not None
+    if reference and files.onnx is not None:
+        raise ConfigurationError(f"--reference: {files.onnx} is an ONNX file, and transformers has no pipeline for it")
     well = _print(held.before_loading(lock, files))
     well = _print([licence.finding(lock, settings)]) and well
     if not well:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from worker.errors import ConfigurationError, Fatal
-from worker.models.provenance.files import ModelFiles, of_onnx
+from worker.models.provenance.files import ModelFiles, of_export
 from worker.models.provenance.lock import Export, Lock
 
 SUFFIXES = {"fp32": ".onnx", "int8": ".int8.onnx"}
@@ -34,7 +34,7 @@ def _same(lock: Lock, lock_file: Path, export: Export) -> ModelFiles:
     path = lock_file.parent / export.file
     if not path.is_file():
         raise Fatal(f"the export {path} of the lock {lock_file} is missing: put it back, or export the model anew")
-    files = of_onnx(path, lock.name, lock.revision)
+    files = of_export(path, lock.name, lock.revision)
     if (found := files.files[0]).sha256 != export.sha256:
         raise Fatal(
             f"the export {path} is not the one that {lock_file} locks: sha256 {export.sha256} in the lock,"

@@ -23,8 +23,8 @@ class ModelSettings(Section):
         min_length=1,
         description="A local directory, `owner/name@revision` with the revision's 40 hex digits, an ONNX file"
         " (`NAME.onnx`; docs/models.md), or `demo`. A branch is refused: what it names tomorrow is not what was tested"
-        " today. Unset, it is the source that `model.lock`"
-        " names, and without a lock `demo`, which needs no hub: EfficientNet-Lite0 with the 1000 classes of ImageNet.",
+        " today. Unset, it is the source that `model.lock` names, and without a lock `demo`, which needs no hub:"
+        " EfficientNet-Lite0 with the 1000 classes of ImageNet.",
     )
     lock: Path | None = Field(
         None,
