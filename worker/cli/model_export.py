@@ -10,6 +10,7 @@ import typer
 from worker.cli.common import progress_bar, quiet_logs, settings_of
 from worker.cli.model import group
 from worker.errors import ConfigurationError
+from worker.printable import printable
 
 if TYPE_CHECKING:
     from worker.models.provenance.lock import Export
@@ -63,6 +64,8 @@ def export(
             locked = made.with_facts(locked, "int8", found)
             write(locked, path)
     _show(locked.exports, path)
+    for reason in made.refusals(settings.model, locked, path) if int8 else ():
+        typer.echo(f"note: a worker with this lock will refuse the int8 export: {printable(reason)}")
 
 
 def _manifest(images: Path | None, columns: Columns, int8: bool) -> Manifest | None:

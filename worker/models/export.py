@@ -19,6 +19,7 @@ from worker.models.backends.torch import TorchClassifier
 from worker.models.classifier import Classifier, PixelBatch
 from worker.models.load import load_known
 from worker.models.prepare import fitted
+from worker.models.provenance import verify
 from worker.models.provenance.files import ModelFiles, of_export
 from worker.models.provenance.golden import FULL_TOLERANCE, PHOTOGRAPHS, photograph
 from worker.models.provenance.lock import Export, Lock
@@ -57,6 +58,12 @@ def quantise(settings: ModelSettings, lock: Lock, lock_file: Path) -> Export:
     graph = onnx_quantise.int8_of(path)
     onnx_stamp.write(graph, _stamp(lock, full, "int8"))
     return _kept(graph.SerializeToString(), lock, lock_file, "int8", partial(_loss, settings, full=full))
+
+
+def refusals(settings: ModelSettings, lock: Lock, lock_file: Path) -> list[str]:
+    """Why a worker with this lock would not start with its int8 export: a line each, none where it would."""
+    classifier = onnx.load(_on_a_cpu(settings, "int8"), exports.locked(lock, lock_file, "int8"))
+    return [f"{found.subject}: {found.text}" for found in verify.of_model(lock, classifier) if not found.ok]
 
 
 def with_export(lock: Lock, export: Export) -> Lock:

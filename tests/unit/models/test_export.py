@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from tests.unit.models import checkpoints, two_towers
 from tests.unit.models.exported import export, loaded
-from worker.cli import model_export
+from worker.cli import model_export, model_verify
 from worker.cli.root import app
 from worker.errors import ConfigurationError, Fatal
 from worker.models import export as exporting
@@ -24,6 +24,7 @@ from worker.models.backends import onnx_export
 from worker.models.classifier import Classifier, PixelBatch
 from worker.models.load import load, load_known
 from worker.models.prepare import fitted
+from worker.models.provenance import golden
 from worker.models.provenance.lock import read, write
 from worker.models.provenance.locking import lock_of
 from worker.models.settings import ModelSettings
@@ -101,6 +102,30 @@ def test_the_command_makes_the_same_file_again_which_tells_nothing_of_the_machin
     assert facts["labelled_images"] == 6
     assert {facts["labelled_top1"], facts["labelled_top1_fp32"]} <= {0.0, 0.1667, 0.3333, 0.5, 0.6667, 0.8333, 1.0}
     assert "labelled top1 agreement" in result.output
+    assert "will refuse" not in result.output
+
+
+def test_an_export_that_a_worker_would_refuse_is_told_of(exported_vit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert exporting.refusals(ModelSettings(), read(exported_vit), exported_vit) == []
+    monkeypatch.setattr(golden, "REDUCED_TOLERANCE", 1e-6)
+    reasons = exporting.refusals(ModelSettings(), read(exported_vit), exported_vit)
+    assert [reason.split(":")[0] for reason in reasons] == list(golden.PHOTOGRAPHS)
+    with pytest.raises(Fatal, match=r"is not the one that .* locks: astronaut\.png: the score of"):
+        loaded(exported_vit, precision="int8")
+
+
+def test_a_model_is_verified_with_its_exports(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_verify, "quiet_logs", lambda _: None)
+    source = f"model.source={elsewhere.with_name('vit')}"
+    command = ["--set", source, "--set", "model.device=cpu", "model", "verify", "--lock", str(elsewhere)]
+    result = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert result.exit_code == 0
+    subjects = [line.split()[1] for line in result.output.splitlines()]
+    assert {"vit.onnx", "vit.int8.onnx", "astronaut.png"} <= set(subjects)
+    elsewhere.with_name("vit.int8.onnx").write_bytes(b"another")
+    result = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert result.exit_code == 1
+    assert [line.split()[1] for line in result.output.splitlines() if line.startswith("differs")] == ["vit.int8.onnx"]
 
 
 def test_there_is_nothing_to_export_without_a_lock(monkeypatch: pytest.MonkeyPatch) -> None:
