@@ -35,10 +35,10 @@ BENCHMARKS = {
     "refused": refused.run,
     "hosts": hosts.run,
     "parent": decode_parent.run,
-    "backends": backends.run,
     "preparation": preparation.run,
     "overhead": overhead.run,
     "calibrated": calibrated.run,
+    "backends": backends.run,
 }
 
 
