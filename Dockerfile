@@ -17,14 +17,14 @@ RUN pip install --no-deps ${TORCH_INDEX_URL:+--index-url "$TORCH_INDEX_URL"} -c 
 COPY pyproject.toml README.md LICENSE ./
 COPY schemas schemas
 COPY worker worker
-RUN pip install -c constraints.txt '.[demo,objects,heic]'
+RUN pip install -c constraints.txt '.[demo,objects,heic,onnx]'
 
 FROM build AS build-cuda
 RUN pip install -c constraints.txt torch
 COPY pyproject.toml README.md LICENSE ./
 COPY schemas schemas
 COPY worker worker
-RUN pip install -c constraints.txt '.[demo,objects,heic]'
+RUN pip install -c constraints.txt '.[demo,objects,heic,onnx]'
 
 FROM python:3.11.14-slim-bookworm AS runtime
 RUN useradd --uid 10001 --create-home worker

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 
 from benchmarks import (
+    backends,
+    calibrated,
     cost,
     decode_parent,
     delivery,
@@ -15,7 +17,9 @@ from benchmarks import (
     latency,
     memory,
     model_bound,
+    overhead,
     plain,
+    preparation,
     refused,
 )
 from benchmarks.report import Report
@@ -33,6 +37,10 @@ BENCHMARKS = {
     "refused": refused.run,
     "hosts": hosts.run,
     "parent": decode_parent.run,
+    "preparation": preparation.run,
+    "overhead": overhead.run,
+    "calibrated": calibrated.run,
+    "backends": backends.run,
 }
 
 

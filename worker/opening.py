@@ -172,5 +172,5 @@ def _fill_up(classifier: Classifier, batch_size: int) -> None:
             classifier.predict(np.zeros((size, recipe.height, recipe.width, 3), np.uint8))
             return
         except OutOfMemory as error:
-            log.warning("batch.does_not_fit", why=str(error), next="batches are split; lower batch.max_size")
+            log.warning("device.too_small", why=str(error), next="batches are split; lower batch.max_size")
             size //= 2

@@ -99,22 +99,42 @@ async def test_memory_that_runs_out_in_the_middle_of_a_drain_loses_nothing(embed
     assert ids(read) == sorted(map(str, range(count)))
 
 
-async def test_a_model_that_gives_no_numbers_stops_the_worker_and_commits_nothing_of_it(
-    embedded: Cluster, tmp_path: Path
+def nothing_but_nan(pixels: torch.Tensor, score: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    return score(pixels) * torch.nan
+
+
+def a_lost_device(pixels: torch.Tensor, score: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+
+@pytest.mark.parametrize(
+    ("trouble", "said"),
+    [
+        (nothing_but_nan, "scores that are not finite numbers, for a black image too"),
+        (a_lost_device, "the device cuda failed, and the worker has to be started anew: CUDA error"),
+    ],
+)
+async def test_a_model_that_is_broken_stops_the_worker_which_commits_nothing_unfinished(
+    trouble: Forward, said: str, embedded: Cluster, tmp_path: Path
 ) -> None:
-    topics = embedded.topics()
-    embedded.produce(topics.input, map(event, range(20)))
-    broken = False
+    topics, broken = embedded.topics(), False
 
     def forward(pixels: torch.Tensor, score: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-        return score(pixels) * (torch.nan if broken else 1.0)
+        return trouble(pixels, score) if broken else score(pixels)
 
     classifier = model(tmp_path, forward)
     worker = Worker(embedded.settings(topics, KAFKA), classifier)
+    running_worker = asyncio.create_task(worker.run())
+    embedded.produce(topics.input, map(event, range(20)))
+    await until(lambda: sum(embedded.committed(topics).values()) == 20, "what came before is done")
     broken = True
-    with pytest.raises(Fatal, match=r"scores that are not finite numbers, for a black image too"):
-        await worker.run()
-    assert sum(embedded.committed(topics).values()) == 0
+    if trouble is a_lost_device:
+        classifier.engine.device = torch.device("cuda")  # there is none here: what it says is all that is tried
+    embedded.produce(topics.input, map(event, range(20, 40)))
+    with pytest.raises(Fatal, match=said):
+        await running_worker
+    assert sum(embedded.committed(topics).values()) == 20
+    assert len(embedded.read([topics.results, topics.dead_letters], 20)) == 20
 
 
 def described(messages: list[Message]) -> dict[str, dict[str, Any]]:

@@ -73,6 +73,31 @@ async def test_an_image_that_takes_too_long_is_killed_and_its_neighbours_are_not
     assert metrics.registry.get_sample_value("image_worker_decoder_restarts_total", {"cause": "timeout"}) == 1
 
 
+async def test_decoding_yields_to_the_model(pool: NewPool) -> None:
+    await pool(decode_processes=2)
+    assert [child.nice() for child in decoders()] == [10, 10]
+
+
+async def test_an_image_whose_process_got_no_cpu_is_not_to_blame(pool: NewPool, good_image: bytes) -> None:
+    metrics = Metrics()
+    started = await pool(metrics, decode_timeout_s=1.0)
+    [child] = decoders()
+    child.suspend()
+    decoding = asyncio.create_task(started.decode(EncodedImage(good_image)))
+    await asyncio.sleep(1.6)  # past the limit, and not four times over it
+    child.resume()
+    assert (await decoding).format == "jpeg"
+    assert metrics.registry.get_sample_value("image_worker_decoder_restarts_total", {"cause": "timeout"}) is None
+
+
+async def test_a_process_that_stands_still_is_killed_all_the_same(pool: NewPool, good_image: bytes) -> None:
+    started = await pool(decode_timeout_s=0.2)
+    [child] = decoders()
+    child.suspend()
+    assert await reason(started, good_image) is Reason.DECODE_TIMEOUT
+    assert child not in decoders()
+
+
 async def test_a_process_killed_from_outside_loses_no_image(
     pool: NewPool, good_image: bytes, slow_image: bytes
 ) -> None:

@@ -109,7 +109,7 @@ def test_a_flag_takes_plain_text(flag: str, value: str) -> None:
         ("kafak.group_id=x", "kafak", "did you mean 'kafka'?"),
         ("group_id=x", "group_id", "known are batch, events, images"),
         ("batch.max_size=0", "batch.max_size", "greater than or equal to 1"),
-        ("model.precision=float16", "model.precision", "'fp32', 'bf16' or 'fp16'"),
+        ("model.precision=float16", "model.precision", "'fp32', 'bf16', 'fp16' or 'int8'"),
         ("images.allow_networks=['10.0.0.1/8']", "images.allow_networks.0", "not a valid IPv4 network"),
         ("policy.fallback=nope", "policy", "not among the actions (block, review, allow)"),
         ("kafka.topics=x", "kafka.topics", "write kafka.topics.KEY"),

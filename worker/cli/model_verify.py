@@ -45,13 +45,18 @@ def verify(
 
 def _verify(settings: ModelSettings, reference: bool) -> bool:
     """Print the findings as they come; whether all is well."""
+    from worker.models import exports
     from worker.models.load import load_files, sources
     from worker.models.provenance import licence
     from worker.models.provenance import verify as held
 
     lock, _, files = sources(settings)
     assert lock is not None
+    assert settings.lock is not None
+    if reference and files.onnx is not None:
+        raise ConfigurationError(f"--reference: {files.onnx} is an ONNX file, and transformers has no pipeline for it")
     well = _print(held.before_loading(lock, files))
+    well = _print(exports.findings(lock, settings.lock.expanduser())) and well
     well = _print([licence.finding(lock, settings)]) and well
     if not well:
         return False

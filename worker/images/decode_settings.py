@@ -103,8 +103,8 @@ class DecodeSettings(Section):
     decode_timeout_s: float = Field(
         10.0,
         gt=0,
-        description="Seconds for one decoding, then its process is killed (a thread's goes on, unseen). "
-        "50 million pixels take 2.",
+        description="Seconds of CPU for one decoding, then its process is killed (a thread's goes on, unseen). "
+        "50 million pixels take 2. On a busy machine an image may take four times as long by the clock.",
     )
     decode_memory_bytes: int = Field(
         1024 * MEBIBYTE,

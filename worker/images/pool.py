@@ -14,7 +14,7 @@ from worker.errors import Fatal, Reason, Rejected
 from worker.images import wire
 from worker.images.decoder import Confinement, check_recipe
 from worker.images.forks import ForkServer
-from worker.images.forkserver import Orders
+from worker.images.forkserver import BUSY, Orders
 from worker.images.process import DecodeProcess, Work
 from worker.images.settings import ImagesSettings
 from worker.observe.metrics import Metrics
@@ -44,6 +44,7 @@ class DecodePool:
         self._count = settings.processes
         self._max_bytes = settings.max_bytes
         self._limit_s = settings.decode_timeout_s
+        self._look_every_s = min(0.25, self._limit_s / 10)
         self._metrics = metrics
         pixel_bytes = settings.frames * recipe.height * recipe.width * 3
         self._layout = wire.layout(settings.slots_per_process, settings.max_bytes, pixel_bytes)
@@ -244,7 +245,7 @@ class DecodePool:
     async def _kill_overdue(self) -> None:
         """Kill whoever works on one image, or on standing up, for longer than allowed. No timer an image."""
         while True:
-            await asyncio.sleep(min(0.25, self._limit_s / 10))
+            await asyncio.sleep(self._look_every_s)
             now = self._loop.time()
             for process in list(self._processes):
                 self._look_after(process, now)
@@ -256,6 +257,12 @@ class DecodePool:
         elif not process.ready and now - process.born > _START_LIMIT_S:
             process.manner = "it did not stand in time"
             self._bury(process)
-        elif process.given and not process.overdue and now - process.head_since > self._limit_s:
+        elif process.given and not process.overdue and self._is_overdue(process, now):
             process.overdue = True
             process.kill()
+
+    def _is_overdue(self, process: DecodeProcess, now: float) -> bool:
+        """Whether its image has had the time that it may take: of a CPU, since a busy machine is not its fault."""
+        worked_s, took_s = process.worked_s(), now - process.head_since
+        enough = worked_s > self._limit_s - 2 * self._look_every_s
+        return took_s > (self._limit_s if enough else BUSY * self._limit_s)

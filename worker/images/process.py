@@ -7,6 +7,7 @@ import mmap
 import os
 import signal
 import socket
+import time
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from worker.images.forks import ForkServer
 
+_CPUCLOCK_SCHED = 2
 _TRIM_BYTES = 1024 * 1024
 """An image above this leaves its slot's pages to the system again; below it they are kept warm."""
 
@@ -49,10 +51,13 @@ class DecodeProcess:
         """How it died."""
         self.head_since = born
         """When the oldest of its images got its turn."""
+        self._mark = (born, 0.0)
+        """Since when an image has its turn, and how much of a CPU the process had used when it was first looked at."""
         self.given: deque[tuple[int, Work]] = deque()
         """Slot and image, oldest first: the process takes them in this order."""
         self._layout = layout
         self._free = list(range(layout.slots))
+        self._pid = 0
         self._pidfd: int | None = None
         self.connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.connection.setblocking(False)
@@ -78,8 +83,16 @@ class DecodeProcess:
     def greet(self, message: bytes) -> None:
         """Take its first message: it stands. Raises OSError, ValueError or struct.error where it does not."""
         hello = wire.Hello.unpack(message)
+        self._pid = hello.pid
         self._pidfd = os.pidfd_open(hello.pid)
         self.open_because = hello.open_because
+
+    def worked_s(self) -> float:
+        """Seconds of CPU that the oldest image has had, since the first time that this was asked of it."""
+        used_s = _cpu_s(self._pid)
+        if self._mark[0] != self.head_since:
+            self._mark = self.head_since, used_s
+        return used_s - self._mark[1]
 
     def give(self, work: Work, now: float) -> None:
         """Put an image in a free slot and say so. Raises OSError where the process is gone."""
@@ -147,3 +160,11 @@ class DecodeProcess:
         if used_bytes > _TRIM_BYTES:
             self._shared.madvise(mmap.MADV_REMOVE, self._layout.input_at(slot), self._layout.input_bytes)
         self._free.append(slot)
+
+
+def _cpu_s(pid: int) -> float:
+    """Seconds of CPU of another process, by its clock (clock_getcpuclockid(3)); 0 once it is gone."""
+    try:
+        return time.clock_gettime(~pid << 3 | _CPUCLOCK_SCHED)
+    except OSError:
+        return 0.0

@@ -17,7 +17,7 @@ def draw(found: Sequence[Measurement], chosen: Measurement, file: Path) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ConfigurationError("--plot needs matplotlib: run `pip install 'image-worker[trial]'`") from error
+        raise ConfigurationError("--plot needs matplotlib: run `pip install 'image-worker[plots]'`") from error
     figure = Figure(figsize=(7, 8), layout="constrained")
     throughput, latency, memory = figure.subplots(3, sharex=True)
     _curve(throughput, found, [each.images_per_s for each in found], "images/s")

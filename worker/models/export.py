@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from io import BytesIO
@@ -19,7 +19,8 @@ from worker.models.backends.torch import TorchClassifier
 from worker.models.classifier import Classifier, PixelBatch
 from worker.models.load import load_known
 from worker.models.prepare import fitted
-from worker.models.provenance.files import ModelFiles, of_onnx
+from worker.models.provenance import verify
+from worker.models.provenance.files import ModelFiles, of_export
 from worker.models.provenance.golden import FULL_TOLERANCE, PHOTOGRAPHS, photograph
 from worker.models.provenance.lock import Export, Lock
 from worker.models.settings import ModelSettings
@@ -28,6 +29,7 @@ from worker.recipe import InputRecipe
 _BATCHES = (1, 5)
 """Sizes that are tried: one image, and a number that no round batch hides."""
 _RATE_S = 1.0
+_DIGITS = 4
 
 
 def export(settings: ModelSettings, lock: Lock, lock_file: Path) -> Export:
@@ -58,10 +60,26 @@ def quantise(settings: ModelSettings, lock: Lock, lock_file: Path) -> Export:
     return _kept(graph.SerializeToString(), lock, lock_file, "int8", partial(_loss, settings, full=full))
 
 
+def refusals(settings: ModelSettings, lock: Lock, lock_file: Path) -> list[str]:
+    """Why a worker with this lock would not start with its int8 export: a line each, none where it would."""
+    classifier = onnx.load(_on_a_cpu(settings, "int8"), exports.locked(lock, lock_file, "int8"))
+    return [f"{found.subject}: {found.text}" for found in verify.of_model(lock, classifier) if not found.ok]
+
+
 def with_export(lock: Lock, export: Export) -> Lock:
     """The lock with this export in the place of the one in the same precision."""
     others = (other for other in lock.exports if other.precision != export.precision)
     return replace(lock, exports=(*others, export))
+
+
+def with_facts(lock: Lock, precision: str, facts: Mapping[str, float]) -> Lock:
+    """The lock with more facts on its export in a precision."""
+    export = next(export for export in lock.exports if export.precision == precision)
+    return with_export(lock, replace(export, facts=export.facts | _rounded(facts)))
+
+
+def _rounded(facts: Mapping[str, float]) -> dict[str, float]:
+    return {name: float(f"{value:.{_DIGITS}g}") for name, value in facts.items()}
 
 
 def _stamp(lock: Lock, source: Classifier, precision: str) -> onnx_stamp.Stamp:
@@ -85,8 +103,8 @@ def _kept(
     fresh = path.with_name(f".{path.name}.new")
     try:
         fresh.write_bytes(data)
-        made = of_onnx(fresh, lock.name, lock.revision)
-        facts = {name: float(f"{value:.3g}") for name, value in tried(made).items()}
+        made = of_export(fresh, lock.name, lock.revision)
+        facts = _rounded(tried(made))
         fresh.replace(path)
     except OSError as error:
         raise Fatal(f"the export {path} cannot be written: {error.strerror}") from error

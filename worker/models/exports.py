@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from worker.errors import ConfigurationError, Fatal
-from worker.models.provenance.files import ModelFiles, of_onnx
+from worker.models.provenance.files import ModelFiles, of_export
 from worker.models.provenance.lock import Export, Lock
+from worker.models.provenance.verify import Finding
+from worker.printable import printable
 
 SUFFIXES = {"fp32": ".onnx", "int8": ".int8.onnx"}
 
@@ -30,11 +33,22 @@ def locked(lock: Lock, lock_file: Path, precision: str) -> ModelFiles:
     )
 
 
+def findings(lock: Lock, lock_file: Path) -> Iterator[Finding]:
+    """Every export by its bytes."""
+    for export in lock.exports:
+        try:
+            _same(lock, lock_file, export)
+        except Fatal as error:
+            yield Finding(printable(export.file), str(error), ok=False)
+        else:
+            yield Finding(printable(export.file), f"{export.size} bytes, sha256 {export.sha256[:12]}")
+
+
 def _same(lock: Lock, lock_file: Path, export: Export) -> ModelFiles:
     path = lock_file.parent / export.file
     if not path.is_file():
         raise Fatal(f"the export {path} of the lock {lock_file} is missing: put it back, or export the model anew")
-    files = of_onnx(path, lock.name, lock.revision)
+    files = of_export(path, lock.name, lock.revision)
     if (found := files.files[0]).sha256 != export.sha256:
         raise Fatal(
             f"the export {path} is not the one that {lock_file} locks: sha256 {export.sha256} in the lock,"

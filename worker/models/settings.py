@@ -23,8 +23,8 @@ class ModelSettings(Section):
         min_length=1,
         description="A local directory, `owner/name@revision` with the revision's 40 hex digits, an ONNX file"
         " (`NAME.onnx`; docs/models.md), or `demo`. A branch is refused: what it names tomorrow is not what was tested"
-        " today. Unset, it is the source that `model.lock`"
-        " names, and without a lock `demo`, which needs no hub: EfficientNet-Lite0 with the 1000 classes of ImageNet.",
+        " today. Unset, it is the source that `model.lock` names, and without a lock `demo`, which needs no hub:"
+        " EfficientNet-Lite0 with the 1000 classes of ImageNet.",
     )
     lock: Path | None = Field(
         None,
@@ -77,7 +77,7 @@ class ModelSettings(Section):
     labels_file: Path | None = Field(
         None,
         description="Labels of a zero-shot model in a file instead, UTF-8, one a line. It is watched: what is written"
-        " there takes effect between two batches, without a restart, and `model.labels_version` of each outcome says"
+        " there takes effect between two batches, without a restart, and `labels_version` of each outcome says"
         " which set it had. A file that cannot be used is refused, said in the log, and the labels stay as they are.",
     )
     templates: tuple[str, ...] = Field(

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner, Result
 
+from tests.unit.models import checkpoints
 from tests.unit.models.fakes import Fake
+from worker import opening
+from worker.cli.root import app
 from worker.errors import ConfigurationError, Fatal
 from worker.models.calibrate import Limits, Measurement, choose, measure
 from worker.models.classifier import PixelBatch, ScoreBatch
 from worker.models.curves import draw
+from worker.observe.metrics import Metrics
+from worker.settings import resolve
+from worker.testing import FreeClassifier
 
 measurements = st.lists(
     st.builds(
@@ -89,3 +98,50 @@ def test_a_plot_in_an_unknown_format_is_refused(tmp_path: Path) -> None:
     found = [Measurement(1, 100.0, 0.01, 2**20)]
     with pytest.raises(ConfigurationError, match=r"--plot .*curves\.nope"):
         draw(found, found[0], tmp_path / "curves.nope")
+
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return checkpoints.save("vit", tmp_path_factory.mktemp("vit"))
+
+
+def calibrate(*words: str) -> Result:
+    return CliRunner().invoke(
+        app, [*words[:-1], "model", "calibrate", "--max-size", "4", "--seconds", "1", *words[-1:]]
+    )
+
+
+def test_the_command_shows_a_table_and_writes_what_it_chose_into_the_configuration(vit: Path, tmp_path: Path) -> None:
+    config = tmp_path / "worker.toml"
+    config.write_text(f'# mine\n[model]\nsource = "{vit}"  # tiny\ndevice = "cpu"\n[batch]\nmax_age_ms = 5 # soon\n')
+    done = calibrate("--config", str(config), "--write")
+    assert done.exit_code == 0, done.output
+    rows = [line.split()[0] for line in done.output.splitlines() if line[:1].isdigit()]
+    assert rows == ["1", "2", "4"]
+    (chosen,) = re.findall(r"^batch\.max_size = (\d)$", done.output, re.MULTILINE)
+    written = config.read_text()
+    assert tomllib.loads(written)["batch"] == {"max_age_ms": 5, "max_size": int(chosen)}
+    assert written.startswith("# mine\n[model]")
+    assert "# tiny" in written
+    assert "# soon" in written
+    assert resolve(config, [], {}).settings.batch.size == int(chosen)
+
+
+def test_the_command_refuses_limits_that_nothing_keeps(vit: Path) -> None:
+    done = calibrate("--set", f"model.source={vit}", "--set", "model.device=cpu", "--max-memory-mib=1")
+    assert isinstance(done.exception, ConfigurationError)
+    assert "no batch keeps the limits: 1 image takes" in str(done.exception)
+
+
+def test_the_command_refuses_to_write_into_nothing() -> None:
+    done = calibrate("--write")
+    assert isinstance(done.exception, ConfigurationError)
+    assert "image-worker --config FILE" in str(done.exception)
+
+
+async def test_a_start_with_auto_measures_and_takes_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "_LARGEST_MEASURED", 4)
+    monkeypatch.setattr(opening, "_MEASURED_FOR_S", 0.1)
+    settings = resolve(None, ["batch.max_size=auto", "images.decoders=threads"], {}).settings
+    async with opening.open_chain(settings, Metrics(), FreeClassifier()) as room:
+        assert room.batch_size in (1, 2, 4)

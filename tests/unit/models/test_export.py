@@ -5,84 +5,40 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-import structlog
-from structlog.testing import capture_logs
-from structlog.typing import EventDict
 from typer.testing import CliRunner
 
-from tests.unit.models import checkpoints
-from worker.cli import model_export
+from tests.unit.models import checkpoints, two_towers
+from tests.unit.models.exported import export, loaded
+from worker.cli import model_export, model_verify
 from worker.cli.root import app
 from worker.errors import ConfigurationError, Fatal
 from worker.models import export as exporting
-from worker.models import fastest, runtimes
 from worker.models.backends import onnx_export
 from worker.models.classifier import Classifier, PixelBatch
 from worker.models.load import load, load_known
 from worker.models.prepare import fitted
+from worker.models.provenance import golden
 from worker.models.provenance.lock import read, write
 from worker.models.provenance.locking import lock_of
 from worker.models.settings import ModelSettings
 from worker.testing.contract import ClassifierContract
 
-CARD = "---\nlicense: mit\n---\n"
 LABELS = tuple(checkpoints.LABELS.values())
-
-
-def export(folder: Path, family: str, **config: Any) -> Path:
-    """A model, its lock and its fp32 export; returns the lock."""
-    directory = checkpoints.save(family, folder / family, **config)
-    (directory / "README.md").write_text(CARD)
-    path = folder / f"{family}.lock.toml"
-    locked = lock_of(str(directory), ModelSettings(device="cpu"))
-    write(locked, path)
-    write(exporting.with_export(locked, exporting.export(ModelSettings(), locked, path)), path)
-    return path
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _measured_shortly() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exporting, "_RATE_S", 0.0)
-        yield
-
-
-@pytest.fixture(scope="module")
-def vit(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The lock of a small ViT with exports in fp32 and int8."""
-    path = export(tmp_path_factory.mktemp("exported"), "vit", num_hidden_layers=1)
-    locked = read(path)
-    write(exporting.with_export(locked, exporting.quantise(ModelSettings(), locked, path)), path)
-    return path
-
-
-@pytest.fixture
-def elsewhere(vit: Path, tmp_path: Path) -> Path:
-    """A copy of the lock, exports and all, that may be changed."""
-    shutil.copytree(vit.parent, tmp_path / "models")
-    return tmp_path / "models" / vit.name
-
-
-def loaded(lock: Path, runtime: str = "onnx", **settings: Any) -> Classifier:
-    source = str(lock.with_name("vit"))
-    return load(ModelSettings(source=source, lock=lock, runtime=runtime, device="cpu", **settings))
 
 
 def pixels(classifier: Classifier, count: int = 12) -> PixelBatch:
     return np.stack([np.asarray(fitted(classifier.recipe, image)) for image in checkpoints.images(count)])
 
 
-def test_an_export_scores_as_torch_does_in_a_batch_of_any_size(vit: Path) -> None:
-    torch, ours = loaded(vit, "torch"), loaded(vit)
+def test_an_export_scores_as_torch_does_in_a_batch_of_any_size(exported_vit: Path) -> None:
+    torch, ours = loaded(exported_vit, "torch"), loaded(exported_vit)
     expected = torch.predict(pixels(torch))
     assert expected.std(axis=0).max() > 0.03
     for size in (1, 3, 12):
@@ -98,31 +54,43 @@ def test_a_convolution_net_with_several_labels_an_image_is_exported_too(tmp_path
     np.testing.assert_allclose(alone.predict(pixels(alone)), torch.predict(pixels(torch)), atol=1e-5)
 
 
-def test_the_file_is_all_that_another_program_needs(vit: Path) -> None:
-    session = onnxruntime.InferenceSession(vit.with_name("vit.onnx"), providers=["CPUExecutionProvider"])
+def test_the_file_is_all_that_another_program_needs(exported_vit: Path) -> None:
+    session = onnxruntime.InferenceSession(exported_vit.with_name("vit.onnx"), providers=["CPUExecutionProvider"])
     (taken,), (given,) = session.get_inputs(), session.get_outputs()
     assert (taken.name, taken.shape, taken.type) == ("pixels", ["batch", 224, 224, 3], "tensor(uint8)")
     assert (given.name, given.shape, given.type) == ("scores", ["batch", 5], "tensor(float)")
     said = session.get_modelmeta().custom_metadata_map
     assert json.loads(said["image_worker.labels"]) == list(LABELS)
-    assert json.loads(said["image_worker.revision"]) == read(vit).revision
+    assert json.loads(said["image_worker.revision"]) == read(exported_vit).revision
     assert json.loads(said["image_worker.licence"])["id"] == "mit"
-    torch = loaded(vit, "torch")
+    torch = loaded(exported_vit, "torch")
     np.testing.assert_allclose(
         session.run(["scores"], {"pixels": pixels(torch)})[0], torch.predict(pixels(torch)), atol=1e-5
     )
 
 
+def folders_of_labels(root: Path) -> Path:
+    """Six images, two in the folder of each of three labels."""
+    for number, image in enumerate(checkpoints.images(6)):
+        folder = root / LABELS[number % 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        image.save(folder / f"{number}.png")
+    return root
+
+
 def test_the_command_makes_the_same_file_again_which_tells_nothing_of_the_machine(
-    elsewhere: Path, monkeypatch: pytest.MonkeyPatch
+    elsewhere: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model_export, "quiet_logs", lambda _: None)  # it would hold for the tests after this one
+    monkeypatch.setattr(exporting, "_RATE_S", 0.0)
     locked = replace(read(elsewhere), source=str(elsewhere.with_name("vit")))
     write(replace(locked, exports=()), elsewhere)
     file = elsewhere.with_name("vit.onnx")
     before = file.read_bytes()
     file.unlink()
-    result = CliRunner().invoke(app, ["model", "export", "--lock", str(elsewhere), "--int8"], catch_exceptions=False)
+    labelled = folders_of_labels(tmp_path / "labelled")
+    command = ["model", "export", "--lock", str(elsewhere), "--int8", "--images", str(labelled)]
+    result = CliRunner().invoke(app, command, catch_exceptions=False)
     assert result.exit_code == 0
     assert file.read_bytes() == before
     assert str(Path(onnx.__file__).parent.parent).encode() not in before
@@ -130,13 +98,42 @@ def test_the_command_makes_the_same_file_again_which_tells_nothing_of_the_machin
     assert [export.sha256 for export in made] == [export.sha256 for export in locked.exports]
     lines = [line.split()[0] for line in result.output.splitlines() if not line.startswith(" ")]
     assert lines == [f"{elsewhere.with_name(export.file)}:" for export in made]
-    assert "top1 agreement" in result.output
+    facts = made[1].facts
+    assert facts["labelled_images"] == 6
+    assert {facts["labelled_top1"], facts["labelled_top1_fp32"]} <= {0.0, 0.1667, 0.3333, 0.5, 0.6667, 0.8333, 1.0}
+    assert "labelled top1 agreement" in result.output
+    assert "will refuse" not in result.output
+
+
+def test_an_export_that_a_worker_would_refuse_is_told_of(exported_vit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert exporting.refusals(ModelSettings(), read(exported_vit), exported_vit) == []
+    monkeypatch.setattr(golden, "REDUCED_TOLERANCE", 1e-6)
+    reasons = exporting.refusals(ModelSettings(), read(exported_vit), exported_vit)
+    assert [reason.split(":")[0] for reason in reasons] == list(golden.PHOTOGRAPHS)
+    with pytest.raises(Fatal, match=r"is not the one that .* locks: astronaut\.png: the score of"):
+        loaded(exported_vit, precision="int8")
+
+
+def test_a_model_is_verified_with_its_exports(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model_verify, "quiet_logs", lambda _: None)
+    source = f"model.source={elsewhere.with_name('vit')}"
+    command = ["--set", source, "--set", "model.device=cpu", "model", "verify", "--lock", str(elsewhere)]
+    result = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert result.exit_code == 0
+    subjects = [line.split()[1] for line in result.output.splitlines()]
+    assert {"vit.onnx", "vit.int8.onnx", "astronaut.png"} <= set(subjects)
+    elsewhere.with_name("vit.int8.onnx").write_bytes(b"another")
+    result = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert result.exit_code == 1
+    assert [line.split()[1] for line in result.output.splitlines() if line.startswith("differs")] == ["vit.int8.onnx"]
 
 
 def test_there_is_nothing_to_export_without_a_lock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model_export, "quiet_logs", lambda _: None)
     with pytest.raises(ConfigurationError, match=r"give --lock FILE, or set model\.lock"):
         CliRunner().invoke(app, ["model", "export"], catch_exceptions=False)
+    with pytest.raises(ConfigurationError, match=r"--images measures what --int8 loses"):
+        CliRunner().invoke(app, ["model", "export", "--lock", "a", "--images", "b"], catch_exceptions=False)
 
 
 def test_an_export_whose_scores_are_others_is_not_kept(elsewhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,8 +149,8 @@ def test_an_export_whose_scores_are_others_is_not_kept(elsewhere: Path, monkeypa
     assert elsewhere.with_name("vit.onnx").read_bytes() == before["vit.onnx"]
 
 
-def test_int8_says_what_it_loses(vit: Path) -> None:
-    fp32, int8 = read(vit).exports
+def test_int8_says_what_it_loses(exported_vit: Path) -> None:
+    fp32, int8 = read(exported_vit).exports
     assert (fp32.precision, fp32.file) == ("fp32", "vit.onnx")
     assert (int8.precision, int8.file) == ("int8", "vit.int8.onnx")
     assert int8.size < fp32.size
@@ -161,7 +158,7 @@ def test_int8_says_what_it_loses(vit: Path) -> None:
     assert 0.5 < int8.facts["top1_agreement"] <= 1
     assert 0 < int8.facts["largest_difference"] < 0.5
     assert 0 <= int8.facts["largest_difference_by_batch"] < 0.5
-    quantised, full = loaded(vit, precision="int8"), loaded(vit)
+    quantised, full = loaded(exported_vit, precision="int8"), loaded(exported_vit)
     assert quantised.identity.precision == "int8"
     assert quantised.identity.fingerprint != full.identity.fingerprint
     difference = np.abs(quantised.predict(pixels(full)) - full.predict(pixels(full))).max()
@@ -195,6 +192,13 @@ def test_another_model_under_the_locked_hash_is_found_by_its_golden_outputs(else
         loaded(elsewhere)
 
 
+def test_what_lies_beside_an_export_changes_nothing(elsewhere: Path) -> None:
+    before = loaded(elsewhere).identity
+    elsewhere.with_name("vit.toml").write_text('labels = ["another"]')
+    elsewhere.with_name("vit.txt").write_text("another")
+    assert loaded(elsewhere).identity == before
+
+
 def test_without_a_lock_or_an_export_the_way_to_one_is_told(elsewhere: Path) -> None:
     source = str(elsewhere.with_name("vit"))
     with pytest.raises(ConfigurationError, match=r"model\.lock is unset: run `image-worker model lock`"):
@@ -208,8 +212,19 @@ def test_without_a_lock_or_an_export_the_way_to_one_is_told(elsewhere: Path) -> 
         loaded(elsewhere, precision="int8")
 
 
-def test_an_export_is_a_model_of_its_own_and_is_locked_as_one(vit: Path, tmp_path: Path) -> None:
-    file = Path(shutil.copy(vit.with_name("vit.int8.onnx"), tmp_path / "small.onnx"))
+def test_a_zero_shot_model_has_no_export(tmp_path: Path) -> None:
+    directory = two_towers.save("clip", tmp_path / "clip")
+    zero_shot = {"source": str(directory), "labels": LABELS, "device": "cpu", "licence_accepted": "us, now, a test"}
+    with pytest.raises(ConfigurationError, match="is zero-shot, and its labels come from the settings"):
+        load(ModelSettings(**zero_shot, runtime="onnx"))
+    lock = tmp_path / "clip.lock.toml"
+    write(lock_of(str(directory), ModelSettings(device="cpu")), lock)
+    with pytest.raises(ConfigurationError, match="cannot be exported: it is an ONNX file already, or zero-shot"):
+        exporting.export(ModelSettings(**zero_shot), read(lock), lock)
+
+
+def test_an_export_is_a_model_of_its_own_and_is_locked_as_one(exported_vit: Path, tmp_path: Path) -> None:
+    file = Path(shutil.copy(exported_vit.with_name("vit.int8.onnx"), tmp_path / "small.onnx"))
     lock = tmp_path / "small.lock.toml"
     write(lock_of(str(file), ModelSettings(device="cpu")), lock)
     assert read(lock).licence.id == "mit"
@@ -220,61 +235,10 @@ def test_an_export_is_a_model_of_its_own_and_is_locked_as_one(vit: Path, tmp_pat
         exporting.export(ModelSettings(), read(lock), lock)
 
 
-@pytest.fixture
-def rates(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
-    """The images a second that each runtime is made to have."""
-    found = {"torch": 1.0, "onnxruntime": 2.0}
-    monkeypatch.setattr(fastest, "rate", lambda classifier, *_: found[classifier.identity.runtime.split()[0]])
-    return found
-
-
-@pytest.fixture
-def logs() -> Iterator[list[EventDict]]:
-    """The lines that are logged, of every level."""
-    before = structlog.get_config()["wrapper_class"]
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(0))
-    with capture_logs() as lines:
-        yield lines
-    structlog.configure(wrapper_class=before)
-
-
-@pytest.mark.parametrize("faster", ["torch", "onnxruntime"])
-def test_auto_takes_what_measures_faster(
-    faster: str, vit: Path, rates: dict[str, float], logs: list[EventDict]
-) -> None:
-    rates[faster] = 10.0
-    assert loaded(vit, "auto").identity.runtime.split()[0] == faster
-    said = next(line for line in logs if line["event"] == "model.runtime")
-    assert said["images_per_s"][said["runtime"]] == 10.0
-
-
-def test_auto_takes_torch_where_there_is_no_export_and_says_so(elsewhere: Path, logs: list[EventDict]) -> None:
-    write(replace(read(elsewhere), exports=()), elsewhere)
-    assert loaded(elsewhere, "auto").identity.runtime.startswith("torch")
-    said = next(line for line in logs if line["event"] == "model.runtime")
-    assert "has no export in fp32" in said["reason"]
-
-
-def test_auto_does_not_overlook_an_export_that_was_changed(elsewhere: Path) -> None:
-    elsewhere.with_name("vit.onnx").write_bytes(b"something else")
-    with pytest.raises(Fatal, match="is not the one that"):
-        loaded(elsewhere, "auto")
-
-
-def test_auto_takes_torch_on_cuda(vit: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtimes, "_has_cuda", lambda settings: True)
-    assert loaded(vit, "auto").identity.runtime.startswith("torch")
-
-
-def test_a_rate_is_that_of_one_batch_again_and_again(vit: Path) -> None:
-    classifier = loaded(vit)
-    assert fastest.rate(classifier, pixels(classifier, 4), 0.0) > 0
-
-
 class TestAnExport(ClassifierContract):
     @pytest.fixture
-    def classifier(self, vit: Path) -> Classifier:
-        return loaded(vit)
+    def classifier(self, exported_vit: Path) -> Classifier:
+        return loaded(exported_vit)
 
 
 class TestAnExportInInt8(ClassifierContract):
@@ -282,5 +246,5 @@ class TestAnExportInInt8(ClassifierContract):
     tolerance = 0.1
 
     @pytest.fixture
-    def classifier(self, vit: Path) -> Classifier:
-        return loaded(vit, precision="int8")
+    def classifier(self, exported_vit: Path) -> Classifier:
+        return loaded(exported_vit, precision="int8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.cli import ROOT, environment
 from tests.unit.models import onnx_files
 from tests.unit.models.onnx_files import DESCRIPTION, SIZE
 from worker.errors import ConfigurationError, Fatal
+from worker.models.backends import onnx_description
 from worker.models.classifier import Classifier, PixelBatch
 from worker.models.load import load
 from worker.models.settings import ModelSettings
@@ -113,6 +115,17 @@ def test_its_identity_is_its_bytes(tmp_path: Path) -> None:
     described_anew = loaded(path).identity
     assert described_anew.revision == before.revision
     assert described_anew.fingerprint != before.fingerprint
+
+
+def test_the_example_of_the_docs_is_a_description(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "models.md").read_text()
+    (example,) = re.findall(r"^```ini\n(labels.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "opennsfw.toml").write_text(example)
+    described = onnx_description.read(tmp_path / "opennsfw.onnx")
+    assert described.labels == ("sfw", "nsfw")
+    assert described.licence.id == "bsd-2-clause"
+    assert (described.recipe.resize_height, described.recipe.crop, described.recipe.colour) == (256, True, "BGR")
+    assert described.recipe.shift == (-104, -117, -123)
 
 
 def _fixed_inside() -> onnx.ModelProto:

@@ -21,12 +21,12 @@ from worker.models.provenance.locking import lock_of
 from worker.models.settings import ModelSettings
 
 REAL = Path(__file__).parent / "real"
-COUNT = 40
+COUNT = 20
 
 
 @pytest.fixture(scope="module")
 def photographs(corpus: Path) -> list[Image.Image]:
-    paths = sorted((corpus / "imagenet-sample").glob("*.JPEG"))[::6][:COUNT]
+    paths = sorted((corpus / "imagenet-sample").glob("*.JPEG"))[::12][:COUNT]
     return [Image.open(path).convert("RGB") for path in paths]
 
 

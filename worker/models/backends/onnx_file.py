@@ -6,6 +6,7 @@ What is refused here would otherwise fail later with a line about a node, or giv
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -69,7 +70,8 @@ def parse(data: bytes, path: Path) -> Any:
 
     try:
         model = onnx.load_model_from_string(data)
-        if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in _tensors(model.graph)):
+        tensors = (tensor for part in (model.graph, *model.functions) for tensor in _tensors(part))
+        if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in tensors):
             raise ValueError("its weights are in further files: save it as one file, with all tensors in it")
         onnx.checker.check_model(data)
     except Exception as error:
@@ -98,15 +100,16 @@ def signature(model: Any, path: Path) -> Signature:
         raise Fatal(f"the ONNX file {path} cannot be used: {error}") from error
 
 
-def _tensors(graph: Any) -> list[Any]:
-    """All constant tensors, those in nodes and in the graphs of nodes among them."""
-    found = list(graph.initializer)
+def _tensors(graph: Any) -> Iterator[Any]:
+    """All constant tensors of a graph or function, those in nodes and in the graphs of nodes among them."""
+    yield from getattr(graph, "initializer", ())
+    for sparse in getattr(graph, "sparse_initializer", ()):
+        yield from (sparse.values, sparse.indices)
     for node in graph.node:
         for attribute in node.attribute:
-            found += [attribute.t, *attribute.tensors]
+            yield from (attribute.t, *attribute.tensors)
             for inner in (attribute.g, *attribute.graphs):
-                found += _tensors(inner)
-    return found
+                yield from _tensors(inner)
 
 
 def _not_one(what: str, values: Any) -> str:

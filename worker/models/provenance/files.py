@@ -68,7 +68,7 @@ def locate(source: str) -> ModelFiles:
     if path.is_dir():
         return _files(path, path.resolve().name, None)
     if path.suffix == ONNX and path.is_file():
-        return of_onnx(path, path.stem, None)
+        return _of_onnx(path)
     raise _unpinned(source, name, revision)
 
 
@@ -107,13 +107,15 @@ def hashed(path: Path) -> LockedFile:
         return LockedFile(path.name, file.tell(), digest)
 
 
-def of_onnx(path: Path, name: str, revision: str | None) -> ModelFiles:
-    """An ONNX file, and NAME.toml and NAME.txt beside it, which may describe it. Raises Fatal where one is unreadable.
+def of_export(path: Path, name: str, revision: str) -> ModelFiles:
+    """The one file of an export, known by the model that it was made of. Raises Fatal where it cannot be read."""
+    return _hashed(path.parent, name, revision, [path])
 
-    Without a revision it is known by its weights.
-    """
+
+def _of_onnx(path: Path) -> ModelFiles:
+    """An ONNX file, and NAME.toml and NAME.txt beside it, which may describe it. It is known by its own bytes."""
     beside = (path.with_suffix(".toml"), path.with_suffix(".txt"))
-    return _hashed(path.parent, name, revision, [path, *(file for file in beside if file.is_file())])
+    return _hashed(path.parent, path.stem, None, [path, *(file for file in beside if file.is_file())])
 
 
 def _files(directory: Path, name: str, revision: str | None) -> ModelFiles:
