@@ -136,6 +136,7 @@ def _die_with_the_tests() -> None:
 
 
 def _properties(broker: Broker, controller: int, voters: str, replicas: int) -> str:
+    # No retention: tests write records of years ago, which would be deleted 30 s after the start, or any 5 minutes later.
     quorum = max(1, replicas - 1)
     return f"""
 process.roles=broker,controller
@@ -149,6 +150,7 @@ num.partitions=4
 default.replication.factor={replicas}
 min.insync.replicas={quorum}
 auto.create.topics.enable=false
+log.retention.ms=-1
 offsets.topic.replication.factor={replicas}
 offsets.topic.num.partitions=8
 transaction.state.log.replication.factor={replicas}
