@@ -136,7 +136,7 @@ def _die_with_the_tests() -> None:
 
 
 def _properties(broker: Broker, controller: int, voters: str, replicas: int) -> str:
-    # No retention: tests write records of years ago, which would be deleted 30 s after the start, or any 5 minutes later.
+    # No retention: some tests write records of years ago, which would be deleted at the next look.
     quorum = max(1, replicas - 1)
     return f"""
 process.roles=broker,controller
