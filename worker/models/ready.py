@@ -41,7 +41,7 @@ def load_model(model: ModelSettings, batch: BatchSettings, given: Classifier | N
 def fill_up(model: Model) -> None:
     """Compile what is to be compiled, and run one full batch: then the largest activations have been in memory once.
 
-    Where it does not fit, batches will be split: said here, when the operator looks. Raises Fatal where the model fails.
+    Where it does not fit, batches will be split: said here, when the operator looks. Raises Fatal where it fails.
     """
     classifier, size = model.classifier, model.batch.size
     if isinstance(classifier, Prepares):
