@@ -13,31 +13,30 @@ from worker.models.classifier import PixelBatch
 from worker.models.load import load
 from worker.models.settings import ModelSettings
 
-_OTHERS = (1, 8, 32, 64)
-
 
 def run(quick: bool) -> Report:
     classifier = load(ModelSettings())
-    found = measure(classifier, 16 if quick else 128, 5.0 if quick else 60.0, Limits())
+    others, seconds = ((1, 8), 1.0) if quick else ((1, 8, 32, 64), 60.0)
+    found = measure(classifier, 2 * max(others), seconds, Limits())
     chosen = choose(found, Limits()).size
     recipe = classifier.recipe
-    pixels = np.random.default_rng(0).integers(0, 256, (64, recipe.height, recipe.width, 3), np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (max(others), recipe.height, recipe.width, 3), np.uint8)
 
     def rate(size: int) -> float:
         batch: PixelBatch = pixels[: min(size, len(pixels))]
-        runs = max(1, 64 // len(batch))
+        runs = max(1, len(pixels) // len(batch))
         started_s = time.monotonic()
         for _ in range(runs):
             classifier.predict(batch)
         return runs * len(batch) / (time.monotonic() - started_s)
 
-    sizes = sorted({chosen, *_OTHERS})
+    sizes = sorted({chosen, *others})
     rounds = [{size: rate(size) for size in sizes} for _ in range(1 if quick else 7)]
-    ratios = {size: statistics.median(each[chosen] / each[size] for each in rounds) for size in _OTHERS}
+    ratios = {size: statistics.median(each[chosen] / each[size] for each in rounds) for size in others}
     least = min(ratios.values())
     return Report(
         "the calibrated batch",
-        f"{least:.2f} times the best of {', '.join(map(str, _OTHERS))}, with {chosen} images",
+        f"{least:.2f} times the best of {', '.join(map(str, others))}, with {chosen} images",
         ">= 1 within the 5 % that calibration gives away",
         least >= 0.95,
         {

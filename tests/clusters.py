@@ -53,6 +53,10 @@ class Cluster:
         admin = self.admin()
         for future in admin.create_topics([NewTopic(name, partitions) for name in names]).values():
             future.result(timeout=PATIENCE_S)
+        # The controller has created them; the broker that is asked next may not have heard of it yet.
+        deadline_s = time.monotonic() + PATIENCE_S
+        while not set(names) <= admin.list_topics(timeout=PATIENCE_S).topics.keys():
+            assert time.monotonic() < deadline_s, f"{names} were created and are not there"
 
     def admin(self) -> AdminClient:
         return AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})

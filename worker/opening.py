@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-import numpy as np
 import structlog
 
 from worker.chain import Chain, Classified
@@ -20,10 +19,10 @@ from worker.images.fetch import Fetcher
 from worker.images.pool import DecodePool
 from worker.images.settings import ImagesSettings
 from worker.images.threads import ThreadDecoder
-from worker.models.calibrate import Limits, choose, measure
-from worker.models.classifier import Classifier, OutOfMemory, Prepares, Relabels
+from worker.models.classifier import Classifier, Relabels
 from worker.models.inference import Batcher
-from worker.models.load import Provenance, load_known
+from worker.models.load import Provenance
+from worker.models.ready import fill_up, load_model
 from worker.observe.metrics import Metrics
 from worker.policy import Policy
 from worker.recipe import InputRecipe
@@ -38,9 +37,6 @@ log = structlog.get_logger(__name__)
 _SEEN_BYTES = 2048
 """Of a result that is kept for the same bytes, beside its scores."""
 _OPEN_FILES = 65_536
-_LARGEST_MEASURED = 64
-_MEASURED_FOR_S = 8.0
-"""Of batch sizes, at a start with batch.max_size at `auto`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +66,8 @@ async def open_chain(
     """Load the model (unless one is given) and open fetcher, decoder and batcher; close them at the end."""
     _allow_open_files()
     async with AsyncExitStack() as stack:
-        loaded = None
-        if classifier is None:
-            loaded = await asyncio.to_thread(load_known, settings.model)
-            classifier = loaded.classifier
-        settings = await asyncio.to_thread(_settled, settings, classifier)
+        model = await asyncio.to_thread(load_model, settings.model, settings.batch, classifier)
+        settings, classifier = settings.model_copy(update={"batch": model.batch}), model.classifier
         policy = Policy(settings.policy, classifier.labels)
         fetcher = Fetcher(settings.images, metrics)
         await fetcher.start()
@@ -83,34 +76,34 @@ async def open_chain(
         await decoder.start()
         stack.push_async_callback(decoder.close)
         batcher = Batcher(classifier, settings.batch, metrics)
-        await asyncio.to_thread(_fill_up, classifier, settings.batch.size)
+        await asyncio.to_thread(fill_up, model)
         batcher.start()
         stack.push_async_callback(batcher.close)
-        watching = _watch(settings, classifier, metrics)
-        if watching is not None:
-            stack.push_async_callback(_over, watching)
         seen: Seen[Classified] = Seen(settings.images.seen_results, metrics)
         chain = Chain(fetcher, decoder, batcher, policy, metrics, room=_room(settings), seen=seen)
         held = fetcher.memory_bytes() + decoder.memory_bytes() + batcher.memory_bytes()
-        held += _chain_bytes(settings, classifier)
         yield OpenChain(
             chain,
             classifier,
             lambda: batcher.head,
             policy,
             settings.batch.size,
-            loaded.provenance if loaded else None,
+            model.provenance,
             decoder.confinement(),
-            watching,
-            peak_resident_bytes() + held,
+            _watch(stack, settings, classifier, metrics),
+            peak_resident_bytes() + held + _chain_bytes(settings, classifier),
         )
 
 
-def _watch(settings: Settings, classifier: Classifier, metrics: Metrics) -> asyncio.Task[None] | None:
+def _watch(
+    stack: AsyncExitStack, settings: Settings, classifier: Classifier, metrics: Metrics
+) -> asyncio.Task[None] | None:
     file = settings.model.labels_file
     if file is None or not isinstance(classifier, Relabels):
         return None
-    return asyncio.create_task(Relabelling(file, classifier, settings.policy, metrics).watch())
+    watching = asyncio.create_task(Relabelling(file, classifier, settings.policy, metrics).watch())
+    stack.push_async_callback(_over, watching)
+    return watching
 
 
 async def _over(task: asyncio.Task[None]) -> None:
@@ -125,17 +118,6 @@ def open_decoder(settings: ImagesSettings, recipe: InputRecipe, metrics: Metrics
     if settings.decoders == "processes":
         return DecodePool(settings, recipe, metrics)
     return ThreadDecoder(settings, recipe)
-
-
-def _settled(settings: Settings, classifier: Classifier) -> Settings:
-    """The settings with a number for batch.max_size."""
-    if settings.batch.max_size != "auto":
-        return settings
-    found = measure(classifier, _LARGEST_MEASURED, _MEASURED_FOR_S, Limits())
-    chosen = choose(found, Limits())
-    rates = {each.size: round(each.images_per_s, 1) for each in found}
-    log.info("batch.measured", images_per_s=rates, chosen=chosen.size)
-    return settings.model_copy(update={"batch": settings.batch.model_copy(update={"max_size": chosen.size})})
 
 
 def _room(settings: Settings) -> int:
@@ -157,20 +139,3 @@ def _allow_open_files() -> None:
     wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _fill_up(classifier: Classifier, batch_size: int) -> None:
-    """Run one full batch, so that the model's largest activations are in the memory that is measured after it.
-
-    Where it does not fit, batches will be split: said here, when the operator looks.
-    """
-    if isinstance(classifier, Prepares):
-        classifier.prepare(batch_size)
-    recipe, size = classifier.recipe, batch_size
-    while size:
-        try:
-            classifier.predict(np.zeros((size, recipe.height, recipe.width, 3), np.uint8))
-            return
-        except OutOfMemory as error:
-            log.warning("device.too_small", why=str(error), next="batches are split; lower batch.max_size")
-            size //= 2

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from worker.errors import Rejected
-from worker.kafka.deadletter import OUTCOME_ID
+from worker.kafka.deadletter import FINGERPRINT, OUTCOME_ID
 from worker.kafka.registry import Registry, framed
 from worker.kafka.schemas import CLASSIFICATION, latest
 from worker.kafka.settings import EventsSettings, TopicsSettings
@@ -117,8 +117,9 @@ class Classifications:
 
     def tombstone(self, record: SourceRecord) -> Outcome:
         """A tombstone is passed on as a tombstone: it deletes the result of its key in a compacted topic."""
-        identity = outcome_id(record.coordinates, self._head().identity.fingerprint)
-        headers = (*record.headers, (OUTCOME_ID, identity.encode()))
+        fingerprint = self._head().identity.fingerprint
+        identity = outcome_id(record.coordinates, fingerprint)
+        headers = (*record.headers, (OUTCOME_ID, identity.encode()), (FINGERPRINT, fingerprint.encode()))
         return Outcome("tombstone", OutgoingRecord(self._results, record.key, None, headers))
 
 

@@ -14,6 +14,7 @@ from worker.errors import Reason, Rejected, Stage
 from worker.records import Head, Headers, Outcome, OutgoingRecord, SourceRecord, outcome_id
 
 OUTCOME_ID = "image-worker.outcome.id"
+FINGERPRINT = "image-worker.model.fingerprint"
 REASON = "image-worker.reason"
 VERDICT = "image-worker.verdict"
 """Says `unscannable` where the image cannot be decoded: for moderation that is a finding, and not "harmless"."""
@@ -61,7 +62,7 @@ class DeadLetters:
         return Outcome("dead_letter", outgoing, str(rejected.reason), rejected.detail)
 
     def _added(self, record: SourceRecord, rejected: Rejected) -> Headers:
-        where = record.coordinates
+        where, fingerprint = record.coordinates, self._head().identity.fingerprint
         texts = {
             CONNECT + "topic": where.topic,
             CONNECT + "partition": str(where.partition),
@@ -70,7 +71,8 @@ class DeadLetters:
             CONNECT + "exception.class.name": f"{type(rejected).__module__}.{type(rejected).__qualname__}",
             CONNECT + "exception.message": str(rejected),
             REASON: str(rejected.reason),
-            OUTCOME_ID: outcome_id(where, self._head().identity.fingerprint),
+            OUTCOME_ID: outcome_id(where, fingerprint),
+            FINGERPRINT: fingerprint,
         }
         if rejected.reason.stage is Stage.DECODE:
             texts[VERDICT] = "unscannable"

@@ -59,9 +59,16 @@ def _torch(settings: ModelSettings, files: ModelFiles) -> Classifier:
 
 
 def _onnx(settings: ModelSettings, files: ModelFiles) -> Classifier:
+    _require_nothing_of_torch(settings)
     from worker.models.backends.onnx import load
 
     return load(settings, files)
+
+
+def _require_nothing_of_torch(settings: ModelSettings) -> None:
+    for name in ("compile", "deterministic"):
+        if getattr(settings, name):
+            raise ConfigurationError(f"model.{name} is for torch, and ONNX Runtime has no such thing: leave it out")
 
 
 def _export(settings: ModelSettings, lock: Lock | None) -> ModelFiles:
@@ -81,6 +88,7 @@ def _candidate(settings: ModelSettings, lock: Lock | None) -> ModelFiles | None:
         return None
     try:
         require_extra("ONNX Runtime", "onnx", "onnxruntime")
+        _require_nothing_of_torch(settings)
         return _export(settings, lock)
     except ConfigurationError as error:
         log.info("model.runtime", runtime="torch", reason=str(error))

@@ -17,6 +17,7 @@ from tests.unit.models.fakes import Fake
 from worker import opening
 from worker.cli.root import app
 from worker.errors import ConfigurationError, Fatal
+from worker.models import ready
 from worker.models.calibrate import Limits, Measurement, choose, measure
 from worker.models.classifier import PixelBatch, ScoreBatch
 from worker.models.curves import draw
@@ -141,8 +142,8 @@ def test_the_command_refuses_to_write_into_nothing() -> None:
 
 
 async def test_a_start_with_auto_measures_and_takes_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opening, "_LARGEST_MEASURED", 4)
-    monkeypatch.setattr(opening, "_MEASURED_FOR_S", 0.1)
+    monkeypatch.setattr(ready, "_LARGEST_MEASURED", 4)
+    monkeypatch.setattr(ready, "_MEASURED_FOR_S", 0.1)
     settings = resolve(None, ["batch.max_size=auto", "images.decoders=threads"], {}).settings
     async with opening.open_chain(settings, Metrics(), FreeClassifier()) as room:
         assert room.batch_size in (1, 2, 4)

@@ -13,9 +13,10 @@ from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from tests.unit.models.exported import loaded
-from worker.errors import Fatal
+from worker.errors import ConfigurationError, Fatal
 from worker.models import fastest, runtimes
 from worker.models.provenance.lock import read, write
+from worker.models.settings import ModelSettings
 
 
 @pytest.fixture
@@ -67,3 +68,12 @@ def test_auto_takes_torch_on_cuda(exported_vit: Path, monkeypatch: pytest.Monkey
 def test_a_rate_is_that_of_one_batch_again_and_again(exported_vit: Path) -> None:
     classifier = loaded(exported_vit)
     assert fastest.rate(classifier, np.zeros((4, 224, 224, 3), np.uint8), 0.0) > 0
+
+
+@pytest.mark.parametrize("knob", ["compile", "deterministic"])
+def test_what_only_torch_does_is_not_silently_left_out(knob: str, exported_vit: Path, logs: list[EventDict]) -> None:
+    with pytest.raises(ConfigurationError, match=rf"model\.{knob} is for torch, and ONNX Runtime has no such thing"):
+        loaded(exported_vit, **{knob: True})
+    settings = ModelSettings(lock=exported_vit, runtime="auto", device="cpu", **{knob: True})
+    assert runtimes._candidate(settings, read(exported_vit)) is None
+    assert knob in next(line["reason"] for line in logs if line["event"] == "model.runtime")
