@@ -65,3 +65,11 @@ def corpus() -> Path:
     if not folder.is_dir():
         pytest.skip("no corpus: set CORPUS_HOME to a folder with imagenet-sample/ and pillow/")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _log_as_it_was() -> Iterator[None]:
+    """A command that is run in this process sets the log up on a stderr which is closed when the command ends."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from worker.cli.common import quiet_logs, resolved
-from worker.cli.root import app
+from worker.cli.root import app, leave
 from worker.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ def check(context: typer.Context) -> None:
         raise typer.Exit(error.exit_code) from error
     _print("configuration", f"{len(found.origins)} values set, the others are defaults", ok=True)
     quiet_logs(found.settings.observe, "error")
-    if not asyncio.run(_check(found.settings)):
-        raise typer.Exit(1)
+    # Threads that still wait for a hub which hangs must not hold the end up.
+    leave(0 if asyncio.run(_check(found.settings)) else 1)
 
 
 async def _check(settings: Settings) -> bool:

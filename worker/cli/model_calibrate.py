@@ -33,13 +33,15 @@ def calibrate(
     The model runs alone: while the worker decodes on the same CPUs, it has less of them.
     """
     from worker.models.calibrate import Limits, choose
-    from worker.models.curves import draw
+    from worker.models.curves import draw, require_drawable
     from worker.settings_file import put
 
     settings, options = settings_of(context), context.obj
     quiet_logs(settings.observe, "error")
     if write and options.config is None:
         raise ConfigurationError("--write: there is no file to write to: name it, image-worker --config FILE model ...")
+    if plot is not None:
+        require_drawable(plot)
     limits = Limits(
         None if max_latency_ms is None else max_latency_ms / 1000,
         None if max_memory_mib is None else max_memory_mib * 2**20,

@@ -55,13 +55,13 @@ def _verify(settings: ModelSettings, reference: bool) -> bool:
     assert settings.lock is not None
     if reference and files.onnx is not None:
         raise ConfigurationError(f"--reference: {files.onnx} is an ONNX file, and transformers has no pipeline for it")
-    well = _print(held.before_loading(lock, files))
-    well = _print(exports.findings(lock, settings.lock.expanduser())) and well
-    well = _print([licence.finding(lock, settings)]) and well
-    if not well:
+    same = _print(held.before_loading(lock, files))
+    same = _print(exports.findings(lock, settings.lock.expanduser())) and same
+    accepted = _print([licence.finding(lock, settings)])
+    if not same:
         return False
     classifier = load_files(settings, files, lock)
-    well = _print(held.of_model(lock, classifier))
+    well = _print(held.of_model(lock, classifier)) and accepted
     if reference:
         _show_reference(classifier, files)
     return well

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from worker.errors import WorkerError
+from worker.errors import Fatal, WorkerError
 from worker.recipe import InputRecipe
 from worker.records import Head, ModelIdentity
 
@@ -43,6 +43,19 @@ class Classifier(Protocol):
         A row does not depend on the other images. Raises OutOfMemory when a smaller batch may do, Fatal when the
         device is lost; any other exception is taken as the fault of an image in the batch.
         """
+
+
+def black(recipe: InputRecipe) -> PixelBatch:
+    """A batch of one black image: every model has scores for it."""
+    return np.zeros((1, recipe.height, recipe.width, 3), np.uint8)
+
+
+def no_numbers(identity: ModelIdentity) -> Fatal:
+    """What to say of a model whose scores are not finite even for a black image."""
+    return Fatal(
+        f"the model {identity.name} gives scores that are not finite numbers, for a black image too: it is broken, or"
+        f" overflows in {identity.precision}; set model.precision to fp32"
+    )
 
 
 def head_of(classifier: Classifier) -> Head:

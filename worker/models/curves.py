@@ -12,12 +12,22 @@ from worker.models.calibrate import WITHIN, Measurement
 _COLOUR, _MARK = "#2a6f97", "#d1495b"
 
 
-def draw(found: Sequence[Measurement], chosen: Measurement, file: Path) -> None:
-    """Draw what was measured into a file, whose name says the format. Raises ConfigurationError."""
+def require_drawable(file: Path) -> None:
+    """Raises ConfigurationError where a plot cannot be drawn into the file: to be known before anything is measured."""
     try:
-        from matplotlib.figure import Figure
+        from matplotlib.backend_bases import FigureCanvasBase
     except ImportError as error:
         raise ConfigurationError("--plot needs matplotlib: run `pip install 'image-worker[plots]'`") from error
+    if file.suffix.lstrip(".").lower() not in (formats := FigureCanvasBase.get_supported_filetypes()):
+        raise ConfigurationError(f"--plot {file}: its name must end in a format: {', '.join(sorted(formats))}")
+    if not file.absolute().parent.is_dir():
+        raise ConfigurationError(f"--plot {file}: there is no folder {file.absolute().parent}")
+
+
+def draw(found: Sequence[Measurement], chosen: Measurement, file: Path) -> None:
+    """Draw what was measured into a file, whose name says the format. Raises ConfigurationError."""
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(7, 8), layout="constrained")
     throughput, latency, memory = figure.subplots(3, sharex=True)
     _curve(throughput, found, [each.images_per_s for each in found], "images/s")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
 from worker.errors import ConfigurationError, Fatal
 from worker.models import plugins, runtimes
-from worker.models.classifier import Classifier, OutOfMemory
+from worker.models.classifier import Classifier, OutOfMemory, black, no_numbers
+from worker.models.lines import first_line
 from worker.models.provenance import licence, verify
 from worker.models.provenance.files import ModelFiles, is_pinned, locate
 from worker.models.provenance.lock import Lock, read
@@ -66,8 +68,16 @@ def _by_plugin(settings: ModelSettings, load_plugin: plugins.Loader) -> Loaded:
             f"model.lock: a lock holds files that this package loads itself, and model.runtime is {settings.runtime!r}:"
             " leave one of them out"
         )
-    classifier = load_plugin(settings)
-    warm_up(classifier)
+    try:
+        classifier = load_plugin(settings)
+        warm_up(classifier)
+    except Fatal:
+        raise
+    except Exception as error:
+        raise Fatal(
+            f"model.runtime: the backend {settings.runtime!r} is broken ({type(error).__name__}: {first_line(error)}):"
+            " run the contract's tests on it (docs/backends.md)"
+        ) from error
     return Loaded(classifier, Provenance(settings.source or settings.runtime))
 
 
@@ -79,10 +89,15 @@ def sources(settings: ModelSettings) -> tuple[Lock | None, str, ModelFiles]:
 
 
 def source_of(settings: ModelSettings, lock: Lock | None) -> str:
-    """Where the model is. Raises ConfigurationError where settings and lock name two models of the hub."""
+    """Where the model is. Raises ConfigurationError where it is not here, or settings and lock name two of the hub."""
     if lock is None:
         return settings.source or DEMO
     source = settings.source or lock.source
+    if settings.source is None and not (source == DEMO or is_pinned(source) or Path(source).expanduser().exists()):
+        raise ConfigurationError(
+            f"{settings.lock} locks the model in {source!r}, which is not here: start in the folder that this path"
+            " counts from, or name its place in model.source"
+        )
     if source != lock.source and is_pinned(source) and is_pinned(lock.source):
         raise ConfigurationError(
             f"model.source is {source}, but {settings.lock} locks {lock.source}: leave model.source out, or lock anew"
@@ -99,10 +114,19 @@ def load_files(settings: ModelSettings, files: ModelFiles, lock: Lock | None) ->
 
 def warm_up(classifier: Classifier) -> None:
     """Runs one black image through the model. Raises Fatal where it fails or breaks the contract."""
-    recipe, name = classifier.recipe, classifier.identity.name
+    name, count = classifier.identity.name, len(classifier.labels)
     try:
-        scores = classifier.predict(np.zeros((1, recipe.height, recipe.width, 3), np.uint8))
+        scores = classifier.predict(black(classifier.recipe))
     except OutOfMemory as error:
         raise Fatal(f"model {name} does not fit the device with one image: {error}; use a smaller model") from error
-    if scores.shape != (1, len(classifier.labels)):
-        raise Fatal(f"model {name} gave scores of shape {scores.shape} for {len(classifier.labels)} labels")
+    except Fatal:
+        raise
+    except Exception as error:
+        raise Fatal(
+            f"model {name} fails on a black image ({type(error).__name__}: {first_line(error)}): do its files, and its"
+            " image processor's size, belong together?"
+        ) from error
+    if (shape := getattr(scores, "shape", None)) != (1, count):
+        raise Fatal(f"model {name} gave scores of shape {shape} for {count} labels")
+    if not np.isfinite(scores).all():
+        raise no_numbers(classifier.identity)

@@ -12,7 +12,17 @@ import numpy.typing as npt
 
 from worker.errors import Fatal, Reason, Rejected
 from worker.models.batch import Bisection, Ceiling
-from worker.models.classifier import Classifier, OutOfMemory, PixelBatch, Renews, ScoreBatch, WorksAhead, head_of
+from worker.models.classifier import (
+    Classifier,
+    OutOfMemory,
+    PixelBatch,
+    Renews,
+    ScoreBatch,
+    WorksAhead,
+    black,
+    head_of,
+    no_numbers,
+)
 from worker.records import Head
 
 Scores = npt.NDArray[np.float32]
@@ -133,13 +143,8 @@ class Runner:
         """
         if not all(isinstance(result, Rejected) and result.reason is Reason.MODEL_OUTPUT_INVALID for result in results):
             return
-        recipe = self._classifier.recipe
-        scores = self._classifier.predict(np.zeros((1, recipe.height, recipe.width, 3), np.uint8))
-        if not np.isfinite(scores).all():
-            raise Fatal(
-                f"the model {self.head.identity.name} gives scores that are not finite numbers, for a black image too:"
-                f" it is broken, or overflows in {self.head.identity.precision}; set model.precision to fp32"
-            )
+        if not np.isfinite(self._classifier.predict(black(self._classifier.recipe))).all():
+            raise no_numbers(self.head.identity)
 
 
 def _checked(scores: ScoreBatch) -> list[Result]:

@@ -9,10 +9,14 @@ import numpy as np
 import torch
 import transformers
 from PIL import Image
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.convnext.image_processing_pil_convnext import ConvNextImageProcessorPil
 from transformers.models.deit.image_processing_pil_deit import DeiTImageProcessorPil
 from transformers.models.efficientnet.image_processing_pil_efficientnet import EfficientNetImageProcessorPil
+from transformers.models.levit.image_processing_pil_levit import LevitImageProcessorPil
 from transformers.models.mobilenet_v2.image_processing_pil_mobilenet_v2 import MobileNetV2ImageProcessorPil
+from transformers.models.mobilevit.image_processing_pil_mobilevit import MobileViTImageProcessorPil
+from transformers.models.siglip.image_processing_pil_siglip import SiglipImageProcessorPil
 from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
 LABELS = {0: "cat", 1: "dog", 2: "owl", 3: "elk", 4: "bee"}
@@ -24,6 +28,7 @@ _TRANSFORMER = {
     "patch_size": 32,
     "initializer_range": 0.2,
 }
+_TOWERS = {f"{part}_config": {k: _TRANSFORMER[k] for k in list(_TRANSFORMER)[:4]} for part in ("text", "vision")}
 _EFFICIENT = {"width_coefficient": 0.1, "depth_coefficient": 0.1, "hidden_dim": 128}
 
 
@@ -48,6 +53,18 @@ FAMILIES: dict[str, tuple[str, dict[str, Any], Any]] = {
         {"embedding_size": 8, "hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1]},
         _convnext(224),
     ),
+    "mobilevit": (
+        "MobileViT",
+        {"hidden_sizes": [16, 24, 32], "neck_hidden_sizes": [8, 16, 16, 24, 24, 32, 64]},
+        MobileViTImageProcessorPil(),
+    ),
+    "levit": (
+        "Levit",
+        {"hidden_sizes": [32, 48, 64], "depths": [1, 1, 1], "key_dim": [8, 8, 8], "num_attention_heads": [2, 2, 2]},
+        LevitImageProcessorPil(),
+    ),
+    "clip-classifier": ("CLIP", _TOWERS, CLIPImageProcessorPil()),
+    "siglip-classifier": ("Siglip", _TOWERS, SiglipImageProcessorPil(size={"height": 224, "width": 224})),
 }
 
 
@@ -70,7 +87,7 @@ def _tell_images_apart(model: Any, inputs: Any) -> None:
     One pass in training mode sets the statistics of the batch norms; then the head is scaled to logits that vary by 1.
     """
     for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
+        if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
             module.reset_parameters()
             module.momentum = 1.0
     model.train()(**inputs)

@@ -95,10 +95,11 @@ def test_the_curves_are_drawn(name: str, tmp_path: Path) -> None:
     assert (tmp_path / name).stat().st_size > 5_000
 
 
-def test_a_plot_in_an_unknown_format_is_refused(tmp_path: Path) -> None:
-    found = [Measurement(1, 100.0, 0.01, 2**20)]
-    with pytest.raises(ConfigurationError, match=r"--plot .*curves\.nope"):
-        draw(found, found[0], tmp_path / "curves.nope")
+def test_a_plot_that_cannot_be_drawn_is_refused_before_anything_is_measured(tmp_path: Path) -> None:
+    for name, said in (("curves.nope", "must end in a format: .*svg"), ("nowhere/curves.svg", "there is no folder")):
+        done = calibrate("--set", "model.source=/no/model", f"--plot={tmp_path / name}")
+        assert isinstance(done.exception, ConfigurationError)
+        assert re.search(rf"--plot .*{said}", str(done.exception))
 
 
 @pytest.fixture(scope="module")

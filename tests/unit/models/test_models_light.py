@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,7 +75,25 @@ def test_warming_up_finds_a_model_that_breaks_the_contract() -> None:
         def predict(self, batch: PixelBatch) -> ScoreBatch:
             raise OutOfMemory("1 image did not fit")
 
+    class Broken(FreeClassifier):
+        def predict(self, batch: PixelBatch) -> ScoreBatch:
+            raise ValueError("bad kernel")
+
+    class Lists(FreeClassifier):
+        def predict(self, batch: PixelBatch) -> Any:
+            return super().predict(batch).tolist()
+
+    class NoNumbers(FreeClassifier):
+        def predict(self, batch: PixelBatch) -> ScoreBatch:
+            return super().predict(batch) * np.float32("nan")
+
     warm_up(FreeClassifier())
-    for model, said in ((Short(), "shape"), (Large(), "does not fit the device")):
+    for model, said in (
+        (Short(), "shape"),
+        (Large(), "does not fit the device"),
+        (Broken(), r"fails on a black image \(ValueError: bad kernel\)"),
+        (Lists(), "shape None"),
+        (NoNumbers(), "not finite numbers"),
+    ):
         with pytest.raises(Fatal, match=said):
             warm_up(model)

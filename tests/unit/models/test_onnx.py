@@ -51,8 +51,21 @@ def test_pixels_reach_the_model_as_its_description_says(layout: str, colour: str
 
 
 def test_the_models_own_probabilities_are_passed_on(tmp_path: Path) -> None:
+    made = onnx_files.model(inside=(onnx.helper.make_node("Softmax", ["raw"], ["logits"], axis=1),))
+    path = onnx_files.save(tmp_path, made, DESCRIPTION.replace("softmax", "none"))
+    np.testing.assert_allclose(loaded(path).predict(pixels(3)), softmax(onnx_files.expected(pixels(3))), atol=1e-5)
+
+
+def test_a_model_whose_output_is_no_probabilities_needs_an_activation(tmp_path: Path) -> None:
     path = onnx_files.save(tmp_path, description=DESCRIPTION.replace("softmax", "none"))
-    np.testing.assert_allclose(loaded(path).predict(pixels(3)), onnx_files.expected(pixels(3)), atol=1e-5)
+    with pytest.raises(ConfigurationError, match=r"gives scores from -.* write scores = `softmax` or `sigmoid`"):
+        loaded(path)
+
+
+@pytest.mark.parametrize("batch", [0, -1])
+def test_a_batch_that_is_free_in_the_manner_of_other_programs_is_free(batch: int, tmp_path: Path) -> None:
+    path = onnx_files.save(tmp_path, onnx_files.model(batch=batch))
+    assert loaded(path).predict(pixels(3)).shape == (3, 4)
 
 
 def test_labels_that_exclude_nothing_have_a_sigmoid_each(tmp_path: Path) -> None:

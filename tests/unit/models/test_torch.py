@@ -41,9 +41,8 @@ def reference(directory: Path, activation: Any) -> tuple[PixelBatch, Any]:
     processor: Any = AutoImageProcessor.from_pretrained(directory, backend="pil")
     model = AutoModelForImageClassification.from_pretrained(directory).eval()
     images = checkpoints.images(20)
-    unscaled = {"do_rescale": False, "do_normalize": False, "return_tensors": "np"}
-    if hasattr(processor, "include_top"):
-        unscaled["include_top"] = False
+    unscaled: dict[str, Any] = {"do_rescale": False, "do_normalize": False, "return_tensors": "np"}
+    unscaled |= {step: False for step in ("include_top", "do_flip_channel_order") if hasattr(processor, step)}
     pixels = np.moveaxis(processor(images, **unscaled)["pixel_values"], 1, -1)
     with torch.inference_mode():
         logits = model(**processor(images, return_tensors="pt")).logits
@@ -123,6 +122,8 @@ def test_the_processor_files_of_older_transformers_are_read(tmp_path: Path) -> N
         {"do_resize": False},
         {"size": {"shortest_edge": 256, "longest_edge": 512}, "do_center_crop": True, "crop_size": 224},
         {"do_pad": True, "pad_size": {"height": 256, "width": 256}},
+        {"image_std": [0, 0, 0]},
+        {"size": {"height": 100_000, "width": 100_000}},
     ],
 )
 def test_a_processor_that_a_recipe_cannot_say_is_refused(change: Change, tmp_path: Path) -> None:
@@ -135,9 +136,12 @@ def test_a_processor_that_a_recipe_cannot_say_is_refused(change: Change, tmp_pat
 def test_a_processor_with_steps_of_its_own_is_found_out_by_its_numbers(tmp_path: Path) -> None:
     directory = checkpoints.save("vit", tmp_path)
     edit(
-        directory / "preprocessor_config.json", image_processor_type="LevitImageProcessor", size={"shortest_edge": 224}
+        directory / "preprocessor_config.json",
+        image_processor_type="PerceiverImageProcessor",
+        do_center_crop=True,
+        crop_size={"height": 224, "width": 224},
     )
-    with pytest.raises(ConfigurationError, match="LevitImageProcessorPil"):
+    with pytest.raises(ConfigurationError, match=r"PerceiverImageProcessorPil.*it does more than that"):
         load(settings(directory))
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 from tests.unit.models import checkpoints
 from worker.errors import Fatal
@@ -40,6 +42,34 @@ def edit(model: Path, **changes: Any) -> None:
     config = json.loads((model / "config.json").read_text()) | changes
     stated = {key: value for key, value in config.items() if value is not None}
     (model / "config.json").write_text(json.dumps(stated))
+
+
+def test_a_label_that_is_missing_is_told_with_the_weights_that_it_leaves_over(model: Path) -> None:
+    edit(model, id2label={"0": "cat", "1": "dog"}, label2id=None)
+    text = refusal(model)
+    assert "classifier.bias is (5,) in the file and (2,) by config.json" in text
+    assert "id2label" in text
+
+
+def test_a_processor_of_another_size_than_the_model_is_refused(model: Path) -> None:
+    file = model / "preprocessor_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"size": {"height": 384, "width": 384}}))
+    assert "384*384" in refusal(model)
+
+
+def test_weights_that_give_no_numbers_are_refused_before_anything_is_taken_in(model: Path) -> None:
+    file = model / "model.safetensors"
+    weights = load_file(file)
+    weights["classifier.bias"][0] = torch.nan
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(Fatal, match="tiny-vit gives scores that are not finite numbers, for a black image too"):
+        load(ModelSettings(source=str(model), device="cpu"))
+
+
+@pytest.mark.parametrize("key", ["attn_implementation", "_attn_implementation_internal"])
+def test_kernels_of_the_hub_are_code_and_refused(key: str, model: Path) -> None:
+    edit(model, inner={key: "kernels-community/flash-attn"})
+    assert "asks for code of the hub" in refusal(model)
 
 
 @pytest.mark.parametrize(

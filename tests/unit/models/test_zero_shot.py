@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -136,6 +137,12 @@ def test_a_file_that_is_no_label_set_is_refused_by_name(
     file.write_bytes(content)
     with pytest.raises(ConfigurationError, match=rf"model\.labels_file: .*labels\.txt.*{said}"):
         load(settings(saved["clip"], labels=(), labels_file=file))
+
+
+def test_a_pipe_is_no_file_of_labels_and_is_not_waited_for(saved: dict[str, Path], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "labels.txt")
+    with pytest.raises(ConfigurationError, match=r"labels\.txt is no regular file"):
+        load(settings(saved["clip"], labels=(), labels_file=tmp_path / "labels.txt"))
 
 
 def test_labels_come_from_a_file_one_a_line(saved: dict[str, Path], tmp_path: Path) -> None:

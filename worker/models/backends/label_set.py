@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,6 +37,8 @@ def require_none(settings: ModelSettings, name: str) -> None:
 def read_labels(path: Path) -> tuple[str, ...]:
     """The labels of a file in UTF-8, one a line; empty lines do not count. Raises ConfigurationError."""
     where = f"model.labels_file: {path}"
+    if path.exists() and not path.is_file():  # a FIFO would be waited for, for good
+        raise ConfigurationError(f"{where} is no regular file: write the labels into one, one a line")
     try:
         with path.open("rb") as file:
             text = file.read(_LARGEST_FILE_BYTES + 1)
@@ -55,7 +58,7 @@ def checked(labels: Sequence[str], where: str) -> tuple[str, ...]:
         raise ConfigurationError(f"{where}: a zero-shot model has no labels of its own: write at least one")
     if len(labels) > _MOST:
         raise ConfigurationError(f"{where}: {len(labels)} labels are more than {_MOST}")
-    if doubled := sorted({label for label in labels if labels.count(label) > 1}):
+    if doubled := sorted(label for label, count in Counter(labels).items() if count > 1):
         raise ConfigurationError(f"{where}: {doubled[0]!r} stands there twice: write each label once")
     return tuple(labels)
 

@@ -28,6 +28,8 @@ _TRIED = (1, 3)
 """Sizes of a batch: what is fixed inside fits one of them at most."""
 _ALONE = 0.1
 """More than any int8 was seen to change an image's score when others come with it."""
+_ROUNDING = 1e-3
+"""How far beyond 0 and 1 float16 may round a probability."""
 _UNCHANGED = ((1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
 
 
@@ -161,6 +163,11 @@ def _try(classifier: OnnxClassifier, path: Path) -> None:
             raise Fatal(
                 f"the ONNX file {path} gives scores of shape {scores.shape} for {size} images and"
                 f" {len(classifier.labels)} labels: export it anew with a free batch"
+            )
+        if scores.min() < -_ROUNDING or scores.max() > 1 + _ROUNDING:
+            raise ConfigurationError(
+                f"the ONNX file {path} gives scores from {scores.min():.3g} to {scores.max():.3g}, which are no"
+                " probabilities: write scores = `softmax` or `sigmoid` into its description"
             )
         found.append(scores[0])
     if (change := float(np.abs(found[0] - found[1]).max())) > _ALONE:

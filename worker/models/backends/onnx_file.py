@@ -120,8 +120,8 @@ def _not_one(what: str, values: Any) -> str:
 
 
 def _sizes(value: Any) -> list[int | None]:
-    """A value's sizes, None where one is free."""
-    return [dim.dim_value if dim.HasField("dim_value") else None for dim in value.type.tensor_type.shape.dim]
+    """A value's sizes, None where one is free, which some programs write as 0 or -1."""
+    return [dim.dim_value if dim.dim_value > 0 else None for dim in value.type.tensor_type.shape.dim]
 
 
 def _image(value: Any) -> tuple[int | None, Layout, int | None, int | None, str]:

@@ -16,7 +16,7 @@ from PIL import Image
 from worker.errors import ConfigurationError
 from worker.models.lines import first_line
 from worker.models.prepare import fitted
-from worker.recipe import InputRecipe
+from worker.recipe import Colour, InputRecipe
 
 Floats = npt.NDArray[np.float64]
 
@@ -24,6 +24,10 @@ _TOLERANCE = 1e-5
 _PROBES = ((301, 467), (449, 320), (97, 64))
 _WARPED_FROM = 384
 """From this size on ConvNeXT's processor warps the image and crops nothing (its `resize`)."""
+_LARGEST = 4096
+"""Pixels of an edge: beyond them one image takes the memory of a machine."""
+_LARGER = "Levit"
+"""Whose processor resizes to 256/224 of the edge that it states (its `resize`)."""
 
 
 def read(directory: Path) -> InputRecipe:
@@ -34,10 +38,11 @@ def read(directory: Path) -> InputRecipe:
     processor = _processor(directory)
     try:
         recipe = recipe_of(processor)
-        difference = _difference(processor, recipe)
+        with np.errstate(all="ignore"):
+            difference = _difference(processor, recipe)
     except Exception as error:
         raise _refused(directory, processor, f"it cannot be read: {first_line(error)}") from error
-    if difference > _TOLERANCE:
+    if not difference <= _TOLERANCE:  # nor is a difference that is no number
         raise _refused(directory, processor, f"it does more than that: its numbers differ by {difference:.2g}")
     return recipe
 
@@ -46,7 +51,8 @@ def recipe_of(processor: Any) -> InputRecipe:
     """The recipe that a processor's attributes state. Raises ValueError where the input's size is not fixed."""
     geometry = _convnext(processor) if hasattr(processor, "crop_pct") else _geometry(processor)
     scale, shift = _affine(processor)
-    return InputRecipe(**geometry, resample=int(processor.resample), scale=scale, shift=shift)
+    colour: Colour = "BGR" if getattr(processor, "do_flip_channel_order", False) else "RGB"
+    return InputRecipe(**geometry, resample=int(processor.resample), scale=scale, shift=shift, colour=colour)
 
 
 def _processor(directory: Path) -> Any:
@@ -74,6 +80,8 @@ def _geometry(processor: Any) -> dict[str, Any]:
     size, crop = processor.size, processor.crop_size if processor.do_center_crop else None
     height, width = (size.height, size.width) if processor.do_resize else (None, None)
     edge = size.shortest_edge if processor.do_resize else None
+    if edge and type(processor).__name__.startswith(_LARGER):
+        edge = int(256 / 224 * edge)
     final = (crop.height, crop.width) if crop else (height, width)
     if size.longest_edge or not (final[0] and final[1]):
         raise ValueError(f"its images come out in more than one size ({size})")
@@ -90,6 +98,8 @@ def _convnext(processor: Any) -> dict[str, Any]:
 def _sizes(
     final: tuple[Any, Any], resize: tuple[int | None, int | None], edge: int | None, crop: bool
 ) -> dict[str, Any]:
+    if max(filter(None, (*final, *resize, edge))) > _LARGEST:
+        raise ValueError(f"an edge of its images is longer than {_LARGEST}")
     return {
         "height": int(final[0]),
         "width": int(final[1]),
@@ -134,5 +144,6 @@ def _difference(processor: Any, recipe: InputRecipe) -> float:
 
 
 def _applied(recipe: InputRecipe, image: Image.Image) -> Floats:
-    pixels = np.asarray(fitted(recipe, image), float) * np.array(recipe.scale) + np.array(recipe.shift)
-    return np.moveaxis(pixels, -1, 0)
+    pixels = np.asarray(fitted(recipe, image), float)
+    in_order = pixels[..., ::-1] if recipe.colour == "BGR" else pixels
+    return np.moveaxis(in_order * np.array(recipe.scale) + np.array(recipe.shift), -1, 0)

@@ -31,7 +31,7 @@ _SIZES_COMPILED = 32
 
 
 class Normalise(nn.Module):
-    """(N, H, W, 3) uint8 pixels to (N, 3, H, W) of the model's type: `pixel * scale + shift` for each channel."""
+    """(N, H, W, 3) uint8 pixels to (N, 3, H, W) of the model's type and colour: `pixel * scale + shift` by channel."""
 
     scale: torch.Tensor
     shift: torch.Tensor
@@ -39,10 +39,13 @@ class Normalise(nn.Module):
     def __init__(self, recipe: InputRecipe, dtype: torch.dtype) -> None:
         super().__init__()
         self._dtype = dtype
+        self._turned = recipe.colour == "BGR"
         self.register_buffer("scale", torch.tensor(recipe.scale).view(1, 3, 1, 1))
         self.register_buffer("shift", torch.tensor(recipe.shift).view(1, 3, 1, 1))
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        if self._turned:
+            pixels = pixels.flip(-1)
         # (N, H, W, 3) seen as (N, 3, H, W) is torch's channels_last: no copy, and a third less CPU in convolutions.
         return torch.addcmul(self.shift, pixels.permute(0, 3, 1, 2).float(), self.scale).to(self._dtype)
 
@@ -150,23 +153,32 @@ def pretrained(auto: Any, files: ModelFiles, dtype: torch.dtype) -> Any:
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
+            ignore_mismatched_sizes=True,  # so that they are told below, by their names
             output_loading_info=True,
         )
     except Exception as error:
         raise Fatal(f"model {files.name} cannot be loaded as an image classifier: {first_line(error)}") from error
     for kind in ("missing_keys", "mismatched_keys", "unexpected_keys"):
         if report[kind]:
-            _refuse(files.directory, files.name, kind, sorted(map(str, report[kind])))
+            _refuse(files.directory, files.name, kind, sorted(map(_shown, report[kind])))
     return model
+
+
+def _shown(key: Any) -> str:
+    """A weight's name; of one with another shape than config.json gives it, both shapes."""
+    if isinstance(key, str):
+        return key
+    name, stored, wanted = key
+    return f"{name} is {tuple(stored)} in the file and {tuple(wanted)} by config.json"
 
 
 def _refuse(directory: Path, name: str, kind: str, keys: list[str]) -> Never:
     named = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
     what = kind.removesuffix("_keys")
-    raise Fatal(
-        f"model {name} is not a complete image classifier: {what} weights in {directory}: {named};"
-        " use a checkpoint that was trained and saved with its classifier"
-    )
+    advice = "use a checkpoint that was trained and saved with its classifier"
+    if what == "mismatched":
+        advice = "use the config.json that it was saved with, whose id2label names every label"
+    raise Fatal(f"model {name} is not a complete image classifier: {what} weights in {directory}: {named}; {advice}")
 
 
 def identity_of(files: ModelFiles, recipe: InputRecipe, settings: ModelSettings) -> ModelIdentity:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -19,6 +20,8 @@ log = structlog.get_logger(__name__)
 
 ANSWER_S = 10.0
 """How long the hub may send nothing within an answer."""
+SILENCE_S = 30.0
+"""How long it may answer nothing at all: what gets no answer is asked anew, a few times for each file."""
 PATIENCE_S = 300.0
 """How long a download may bring no 10 MB: huggingface_hub counts in such chunks, and starts anew where a read ends
 early, so that a hub which drips would hold it for ever. 35 kB a second are enough."""
@@ -29,6 +32,46 @@ _BELOW = ["*/*"]
 _LOOK_S = 0.2
 
 Answer = TypeVar("Answer")
+
+
+class _Watch:
+    """Whether the hub still does something. The threads that ask it write here, the one that waits reads."""
+
+    def __init__(self) -> None:
+        self._moved_s = time.monotonic()
+        self._asked_s: float | None = None
+        """Since when an answer is owed, and not even its head came."""
+
+    def moved(self) -> None:
+        """Some of a file came."""
+        self._moved_s = time.monotonic()
+
+    @contextmanager
+    def over(self, client: Any) -> Iterator[None]:
+        """See what the client asks, and what is answered."""
+        hooks = client.event_hooks
+        client.event_hooks = {
+            "request": [*hooks["request"], self._asks],
+            "response": [*hooks["response"], self._is_answered],
+        }
+        try:
+            yield
+        finally:
+            client.event_hooks = hooks
+
+    def check(self) -> None:
+        """Raises TimeoutError where it is not worth to wait any longer."""
+        now_s = time.monotonic()
+        if self._asked_s is not None and now_s - self._asked_s > SILENCE_S:
+            raise TimeoutError(f"the hub answers nothing: {SILENCE_S:.0f} s went by")
+        if now_s - self._moved_s > PATIENCE_S:
+            raise TimeoutError(f"the hub answers too slowly: next to nothing came in {PATIENCE_S:.0f} s")
+
+    def _asks(self, _: object) -> None:
+        self._asked_s = self._asked_s or time.monotonic()
+
+    def _is_answered(self, _: object) -> None:
+        self._asked_s = None
 
 
 def resolved(name: str, revision: str) -> str:
@@ -47,7 +90,7 @@ def snapshot(name: str, revision: str) -> Path:
     if _is_known(name, revision) and (kept := _kept(name, revision)) is not None:
         return kept
     try:
-        return _bounded(lambda moved: _fetched(name, revision, moved))
+        return _bounded(lambda watch: _fetched(name, revision, watch))
     except Exception as error:
         # A cache that was copied here has no list of its files. It may be whole all the same.
         if (kept := _kept(name, revision)) is not None:
@@ -65,20 +108,22 @@ def _sha(name: str, revision: str) -> str:
     return str(HfApi().model_info(name, revision=revision, timeout=ANSWER_S).sha)
 
 
-def _fetched(name: str, revision: str, moved: Callable[[], None]) -> Path:
+def _fetched(name: str, revision: str, watch: _Watch) -> Path:
     from huggingface_hub import get_session, snapshot_download
 
     # Asked first, because this is not tried again and again: a hub that is away or says no is known at once.
     _sha(name, revision)
-    get_session().timeout = ANSWER_S
+    client = get_session()
+    client.timeout = ANSWER_S
     log.info("model.fetching", model=name, revision=revision)
-    directory = snapshot_download(
-        name,
-        revision=revision,
-        allow_patterns=list(WANTED),
-        ignore_patterns=_BELOW,
-        tqdm_class=_telling(moved),
-    )
+    with watch.over(client):
+        directory = snapshot_download(
+            name,
+            revision=revision,
+            allow_patterns=list(WANTED),
+            ignore_patterns=_BELOW,
+            tqdm_class=_telling(watch.moved),
+        )
     return Path(directory)
 
 
@@ -131,27 +176,24 @@ def _telling(moved: Callable[[], None]) -> Any:
     return Telling
 
 
-def _bounded(ask: Callable[[Callable[[], None]], Answer]) -> Answer:
-    """What `ask` returns or raises. Raises TimeoutError when it moves nothing for PATIENCE_S: its thread is left."""
+def _bounded(ask: Callable[[_Watch], Answer]) -> Answer:
+    """What `ask` returns or raises. Raises TimeoutError when its watch says that nothing comes: its thread is left."""
     answers: SimpleQueue[Answer | Exception] = SimpleQueue()
-    moved_s = [time.monotonic()]
-
-    def moved() -> None:
-        moved_s[0] = time.monotonic()
+    watch = _Watch()
 
     def run() -> None:
         try:
-            answers.put(ask(moved))
+            answers.put(ask(watch))
         except Exception as error:  # noqa: BLE001  (raised by who waits for the answer)
             answers.put(error)
 
     Thread(target=run, name="hub", daemon=True).start()
-    while time.monotonic() - moved_s[0] < PATIENCE_S:
+    while True:
         try:
             answer = answers.get(timeout=_LOOK_S)
         except Empty:
+            watch.check()
             continue
         if isinstance(answer, Exception):
             raise answer
         return answer
-    raise TimeoutError(f"the hub answers too slowly: next to nothing came in {PATIENCE_S:.0f} s")

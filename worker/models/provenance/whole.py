@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from worker.errors import Fatal
@@ -15,6 +16,7 @@ from worker.printable import printable
 _ADAPTER = "adapter_config.json"
 _INDEX = ".safetensors.index.json"
 _MADE_UP = re.compile(r"LABEL_\d+")
+_CLASSIFIER = "ForImageClassification"
 _TEXT_HEADS = (
     *("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering", "ForMultipleChoice"),
     *("ForCausalLM", "ForMaskedLM", "LMHeadModel"),
@@ -35,6 +37,11 @@ def check(files: ModelFiles) -> None:
             _check_index(files, name, names)
         elif name.endswith(".safetensors"):
             _check_weights(files, name)
+    if (kernels := next(_kernels(config), None)) is not None:
+        raise Fatal(
+            f"model {files.name}: config.json asks for code of the hub ({printable(kernels)}), which is never run: take"
+            " that entry out of a copy"
+        )
     kind = architecture(config)
     if kind.endswith(_TEXT_HEADS):
         raise Fatal(
@@ -56,8 +63,9 @@ def architecture(config: dict[str, Any]) -> str:
 
 
 def is_zero_shot(files: ModelFiles) -> bool:
-    """Whether the model scores whatever labels it is given."""
-    return config_of(files).get("model_type") in ZERO_SHOT
+    """Whether the model scores whatever labels it is given: CLIP and SigLIP, but not where they have a classifier."""
+    config = config_of(files)
+    return config.get("model_type") in ZERO_SHOT and not architecture(config).endswith(_CLASSIFIER)
 
 
 def labels(files: ModelFiles, id2label: dict[int, Any]) -> tuple[str, ...]:
@@ -75,6 +83,15 @@ def labels(files: ModelFiles, id2label: dict[int, Any]) -> tuple[str, ...]:
     if all(_MADE_UP.fullmatch(name) for name in names):
         raise Fatal(f"{where} is missing or made up (LABEL_0, ...): write what each of the {len(names)} scores means")
     return names
+
+
+def _kernels(config: dict[str, Any]) -> Iterator[str]:
+    """Implementations that transformers would fetch and run, as `attn_implementation` can name them."""
+    for key, value in config.items():
+        if isinstance(value, dict):
+            yield from _kernels(value)
+        elif "_implementation" in key and isinstance(value, str) and "/" in value:
+            yield f"{key}: {value}"
 
 
 def _json(files: ModelFiles, name: str) -> dict[str, Any]:
