@@ -16,7 +16,7 @@ from worker.models.settings import ModelSettings
 
 def run(quick: bool) -> Report:
     classifier = load(ModelSettings())
-    others, seconds = ((1, 8), 1.0) if quick else ((1, 8, 32, 64), 60.0)
+    others, seconds = ((1, 4), 1.0) if quick else ((1, 8, 32, 64), 60.0)
     found = measure(classifier, 2 * max(others), seconds, Limits())
     chosen = choose(found, Limits()).size
     recipe = classifier.recipe

@@ -26,7 +26,7 @@ _AT_ONCE = 3
 
 
 def run(quick: bool) -> Report:
-    ratios, rates = asyncio.run(_run(2 if quick else 12, 4 if quick else 8))
+    ratios, rates = asyncio.run(_run(1 if quick else 12, 2 if quick else 8))
     ratio = statistics.median(ratios)
     return Report(
         "overhead of the inference thread",

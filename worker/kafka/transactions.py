@@ -173,6 +173,8 @@ class Transactions:
             call(*arguments)
         except (KafkaException, SystemError) as exception:
             error = _error_in(exception)
+            if error is None:
+                raise Aborted("an error of the producer was lost: the next call says what it was") from exception
             if error.code() in _HINTS:
                 raise self._never(error, _HINTS[error.code()]) from exception
             if error.retriable():
@@ -219,10 +221,10 @@ def _on_a_thread(call: Callable[[], Any]) -> Future[Any]:
     return answer
 
 
-def _error_in(exception: KafkaException | SystemError) -> KafkaError:
-    """What went wrong. A fatal error is raised in a callback, and the next callback of the same call trips over it."""
+def _error_in(exception: KafkaException | SystemError) -> KafkaError | None:
+    """What went wrong. A fatal error is raised in a callback, and the next callback of the same call trips over it.
+
+    None where it was lost on the way, as was seen of `flush` ("returned NULL without setting an exception").
+    """
     cause = exception.__cause__ if isinstance(exception, SystemError) else exception
-    if not isinstance(cause, KafkaException):
-        raise exception
-    error: KafkaError = cause.args[0]
-    return error
+    return cause.args[0] if isinstance(cause, KafkaException) else None
