@@ -115,7 +115,8 @@ class BatchSettings(Section):
     max_size: Annotated[int, Field(ge=1, le=4096)] | Literal["auto"] = Field(
         32,
         description="Images in a batch at most. 32 keeps a GPU busy, and a batch of 224x224 pixels has 4.8 MB; on a CPU"
-        " fewer may be much faster (the demo's model does twice as many images a second in batches of 4). `auto` measures at each start, for some ten seconds, and takes the"
+        " fewer may be much faster (the demo's model does twice as many images a second in batches of 4)."
+        " `auto` measures at each start, for some ten seconds, and takes the"
         " smallest batch within 5 % of the best throughput; `image-worker model calibrate` does it at leisure.",
     )
     max_age_ms: float = Field(
