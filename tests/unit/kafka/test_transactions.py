@@ -1,22 +1,18 @@
-"""What an error of a transactional producer means, where librdkafka tells of none."""
+"""What an error of a transactional producer means, where librdkafka tells of it in a callback, or not at all."""
 
 from __future__ import annotations
 
-import pytest
+from confluent_kafka import KafkaError, KafkaException
 
-from worker.kafka.settings import KafkaSettings
-from worker.kafka.transactions import Aborted, Phase, Transactions
+from worker.kafka.transactions import _error_in
 
 
-def test_an_error_that_was_lost_on_the_way_aborts_and_the_next_call_says_what_it_was() -> None:
-    transactions = Transactions(KafkaSettings(bootstrap_servers="127.0.0.1:9"), "an id")
-    transactions.phase = Phase.OPEN
+def test_an_error_that_was_raised_in_a_callback_is_found_behind_the_one_that_hides_it() -> None:
+    error = KafkaError(KafkaError._FENCED)
+    hidden = SystemError("<method 'flush' of 'cimpl.Producer' objects> returned a result with an exception set")
+    hidden.__cause__ = KafkaException(error)
+    assert _error_in(hidden) is _error_in(KafkaException(error)) is error
 
-    def flush(_deadline_s: float) -> None:
-        raise SystemError("<method 'flush' of 'cimpl.Producer' objects> returned NULL without setting an exception")
 
-    transactions.publisher.flush = flush  # type: ignore[method-assign]
-    with pytest.raises(Aborted, match="an error of the producer was lost"):
-        transactions.flush(0.0)
-    transactions.give_up()
-    assert transactions.phase is Phase.ABORTING
+def test_an_error_that_was_lost_on_the_way_is_none_and_the_next_call_says_what_it_was() -> None:
+    assert _error_in(SystemError("<method 'flush'> returned NULL without setting an exception")) is None
