@@ -56,14 +56,14 @@ def test_the_smallest_within_five_percent_of_the_best_that_is_allowed(
 
 
 class Costly(Fake):
-    """A batch costs a millisecond, and a tenth of that for each image: larger batches pay."""
+    """Takes a mebibyte for each image."""
 
     def __init__(self, fits: int = 1_000) -> None:
         super().__init__(fits)
         self.ballast = np.empty(0, np.uint8)
 
     def predict(self, batch: PixelBatch) -> ScoreBatch:
-        scores = super().predict(batch)
+        scores = super().predict(batch * 0)  # some first pixels make the fake fail
         self.ballast = np.ones(len(batch) * 2**20, np.uint8)
         return scores
 
