@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import structlog
+from structlog.testing import capture_logs
+from structlog.typing import EventDict
 
 from tests import kafka_server
 from tests.clusters import Cluster
@@ -32,6 +34,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def quiet_logs() -> None:
     """Errors only: dead letters are what many tests are about."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
+
+
+@pytest.fixture
+def logs() -> Iterator[list[EventDict]]:
+    """The lines that are logged, of every level."""
+    before = structlog.get_config()["wrapper_class"]
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(0))
+    with capture_logs() as lines:
+        yield lines
+    structlog.configure(wrapper_class=before)
 
 
 @pytest.fixture(scope="session")

@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import structlog
-from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from tests.cli import image_worker
@@ -38,16 +35,6 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def flags(folder: Path) -> list[str]:
     locked = [f"model.source={folder / 'tiny-vit'}", f"model.lock={folder / 'lock.toml'}", "model.device=cpu"]
     return [*locked, f"model.licence_accepted={WHO}"]
-
-
-@pytest.fixture
-def logs() -> Iterator[list[EventDict]]:
-    """The lines that are logged, of every level."""
-    before = structlog.get_config()["wrapper_class"]
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(0))
-    with capture_logs() as lines:
-        yield lines
-    structlog.configure(wrapper_class=before)
 
 
 async def provenance(settings: Settings, logs: list[EventDict]) -> Any:

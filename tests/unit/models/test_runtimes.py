@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import structlog
-from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
 from tests.unit.models.exported import loaded
@@ -25,16 +22,6 @@ def rates(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     found = {"torch": 1.0, "onnxruntime": 2.0}
     monkeypatch.setattr(fastest, "rate", lambda classifier, *_: found[classifier.identity.runtime.split()[0]])
     return found
-
-
-@pytest.fixture
-def logs() -> Iterator[list[EventDict]]:
-    """The lines that are logged, of every level."""
-    before = structlog.get_config()["wrapper_class"]
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(0))
-    with capture_logs() as lines:
-        yield lines
-    structlog.configure(wrapper_class=before)
 
 
 @pytest.mark.parametrize("faster", ["torch", "onnxruntime"])
