@@ -204,9 +204,9 @@ async def redirecting(connects: Connects) -> AsyncIterator[Callable[[str], str]]
 
 
 ONWARD = [
-    *(f"http://{host}:{PORT}/x" for host in LOOPBACK_SPELLED.split() if host.isascii()),
-    *(f"http://{host}:{PORT}/x" for _, host in BY_RULE),
-    *(address.format(port=PORT) for address in ADDRESSES_THAT_ARE_NONE if address.isprintable()),
+    *(f"http://{host}:{{port}}/x" for host in LOOPBACK_SPELLED.split() if host.isascii()),
+    *(f"http://{host}:{{port}}/x" for _, host in BY_RULE),
+    *(address for address in ADDRESSES_THAT_ARE_NONE if address.isprintable()),
 ]
 
 
@@ -214,7 +214,7 @@ ONWARD = [
 async def test_a_redirect_to_any_of_them_is_not_followed(
     fetcher: NewFetcher, connects: Connects, redirecting: Callable[[str], str], target: str
 ) -> None:
-    first = redirecting(target)
+    first = redirecting(target.format(port=PORT))
     ports = (PORT, 80, 443, int(first.split(":")[2].split("/")[0]))
     agent = await fetcher(allow_networks=("127.0.0.9/32",), ports=ports)
     # What is relative to the redirecting host leads back to it, where there is no such page.
