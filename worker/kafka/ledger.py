@@ -139,8 +139,8 @@ class Ledger:
             lane.progress, lane.follows = Progress(offset), offset
         if offset < lane.follows:
             raise Fatal(
-                f"{record.coordinates} came when the partition was read up to {lane.follows}: the topic was truncated or "
-                "made again; nothing was committed for it: see `image-worker offsets show`, then `offsets set`"
+                f"{record.coordinates} came when the partition was read up to {lane.follows}: the topic was truncated "
+                "or made again; nothing was committed for it: see `image-worker offsets show`, then `offsets set`"
             )
         follows, lane.follows = lane.follows, offset + 1
         if offset in lane.progress:
