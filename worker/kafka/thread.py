@@ -23,6 +23,7 @@ from worker.kafka.sink import Sink
 from worker.kafka.source import Source, size_bytes, source_record
 from worker.kafka.status import Reporter
 from worker.observe.metrics import Metrics
+from worker.observe.watchdog import Part
 from worker.records import Outcome
 
 log = structlog.get_logger(__name__)
@@ -61,7 +62,7 @@ class KafkaThread:
         self._ledger = Ledger(in_order=settings.order == "source")
         self._source = Source(settings, self)
         self._intake = Intake(settings, self._ledger, self._source, metrics, held_up)
-        self.reporter = Reporter(self._ledger, self._source, metrics)
+        self.reporter = Reporter(self._ledger, self._source, metrics, settings.stuck_after_s)
         self._taken_in: list[Ticket] = []
         """Tickets that are not handed over yet."""
         self._outcomes: SimpleQueue[tuple[Ticket, Outcome]] = SimpleQueue()
@@ -75,6 +76,10 @@ class KafkaThread:
 
     def start(self) -> None:
         self._thread.start()
+
+    def part(self, limit_s: float) -> Part:
+        """What a watchdog watches."""
+        return Part("Kafka thread", self._thread, lambda: None if self.ended.done() else self.reporter.beat_s, limit_s)
 
     def finish(self, ticket: Ticket, outcome: Outcome) -> None:
         """Hand in the outcome of a ticket. From any thread."""
