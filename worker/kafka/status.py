@@ -118,7 +118,7 @@ class Reporter:
         """Log each stuck record once."""
         records = {((status.topic, status.partition), status.oldest_offset or 0): status for status in stuck}
         for record in records.keys() - self._stuck:
-            log.error("kafka.record_stuck", what=records[record].oldest, next="see the lines of its stage before this")
+            log.error("record.stuck", what=records[record].oldest, next="see the lines of its stage before this")
         self._stuck = set(records)
 
     def _count(self, ticket: Ticket) -> None:
