@@ -33,7 +33,10 @@ def consumer_properties(settings: KafkaSettings) -> dict[str, Any]:
         **client_properties(settings),
         "group.id": settings.group_id,
         **group,
-        "auto.offset.reset": settings.start,
+        # A position that is not there any more stops the worker: it never jumps. Starts are in starts.py.
+        "auto.offset.reset": "error",
+        # A partition that was added to the topic is found this soon; its records wait meanwhile.
+        "topic.metadata.refresh.interval.ms": 30_000,
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "isolation.level": "read_committed",

@@ -56,7 +56,9 @@ class Reader:
         wanted = list(dict.fromkeys(topics))
         for finding in ClusterLook(settings).missing(wanted):
             raise Fatal(f"{finding.subject}: {finding.result}: {finding.remedy}")
-        self._consumer = open_client(Consumer, consumer_properties(settings), ClientErrors("reader"))
+        # Whoever looks on goes on with what there is, where the records at its position are gone.
+        properties = {**consumer_properties(settings), "auto.offset.reset": "earliest"}
+        self._consumer = open_client(Consumer, properties, ClientErrors("reader"))
         try:
             self._consumer.assign([self._positioned(each, start) for each in self._partitions(wanted)])
         except KafkaException as error:

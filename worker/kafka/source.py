@@ -15,6 +15,7 @@ from worker.kafka.committer import Committer
 from worker.kafka.ledger import Partition, Position
 from worker.kafka.properties import consumer_properties
 from worker.kafka.settings import KafkaSettings
+from worker.kafka.starts import Start, Starts
 from worker.records import Coordinates, SourceRecord
 
 log = structlog.get_logger(__name__)
@@ -59,9 +60,13 @@ _POLL_FATAL = {
 
 
 class Listener(Protocol):
-    """Who hears of rebalances. Called inside `poll`, on the Kafka thread; may commit and must not poll."""
+    """Who hears of rebalances. Called inside `poll`, on the Kafka thread; may commit and must not poll.
 
-    def assigned(self, partitions: Sequence[Partition]) -> None: ...
+    `waiting` is called again and again while an answer of the group's coordinator is awaited; False ends the wait.
+    """
+
+    def waiting(self) -> bool: ...
+    def assigned(self, starts: Mapping[Partition, Start]) -> None: ...
     def revoked(self, partitions: Sequence[Partition]) -> None: ...
     def lost(self, partitions: Sequence[Partition]) -> None: ...
 
@@ -86,14 +91,19 @@ class Source:
         """How long the group waits for a member that stands still, before it gives its partitions to others."""
         self._consumer = open_client(Consumer, properties, ClientErrors("consumer"))
         self._committer = Committer(self._send_commit, self.committed)
+        self._starts = Starts(settings, self._consumer, self.commit)
 
-    def subscribe(self) -> None:
+    def subscribe(self) -> bool:
+        """Join the group. False where the broker did not answer in time what has to be known first: call it again."""
+        if not self._starts.look():
+            return False
         self._consumer.subscribe(
             [self._settings.topics.input],
             on_assign=self._on_assign,
             on_revoke=self._on_revoke,
             on_lost=self._on_lost,
         )
+        return True
 
     def poll(self, timeout_s: float) -> Message | None:
         """The next message, or None. Rebalance callbacks run in here; what failed in one is raised from here."""
@@ -154,11 +164,6 @@ class Source:
         _, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
         return high if high >= 0 else None
 
-    def low_watermark(self, partition: Partition) -> int:
-        """The partition's beginning as far as it is known without a round trip."""
-        low, _ = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
-        return max(0, low)
-
     def committed(self, partitions: Iterable[Partition], timeout_s: float) -> dict[Partition, Position]:
         """What the group has committed, for the partitions of which it has something."""
         wanted = [TopicPartition(*partition) for partition in partitions]
@@ -187,10 +192,13 @@ class Source:
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         def act() -> None:
             self.membership = _membership(consumer)
-            self._listener.assigned(_plain(partitions))
-            consumer.incremental_assign(partitions)
+            starts = self._starts.of(_plain(partitions), self._listener.waiting)
+            begin = {partition: start.position for partition, start in starts.items()}
+            # Without their starts, at a stop, they are assigned to be given back: their records find no ticket.
+            consumer.incremental_assign(list(kafka_offsets(begin)) if starts else partitions)
             # librdkafka remembers a pause of an earlier assignment (seen in 2.16.1): say what holds now, either way.
             (consumer.pause if self._paused else consumer.resume)(partitions)
+            self._listener.assigned(starts)
 
         self._guarded(act)
 
