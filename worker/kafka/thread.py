@@ -263,11 +263,11 @@ class KafkaThread:
     def _rewind(self, stood_still_s: float) -> None:
         """Void all that is in flight, and read it again where the partitions still are ours."""
         log.error("kafka.stood_still", seconds=round(stood_still_s, 1), next="nothing in flight is committed")
-        reached = {partition: self._ledger.progress(partition) for partition in self._ledger.partitions}
+        reached = self._ledger.progress()
         self._forget(tuple(reached))
         for partition, progress in reached.items():
             self._ledger.assign(partition, progress)
-        self._source.rewind({partition: progress.base for partition, progress in reached.items() if progress})
+        self._source.rewind({partition: progress.base for partition, progress in reached.items()})
 
 
 def raise_ended(ended: Future[None]) -> None:
