@@ -20,6 +20,8 @@ from tests.clusters import Cluster, Topics
 from tests.kafka_server import RealKafka
 
 PARTITIONS = 8
+_NO_BROKER = "no Kafka broker answered"
+"""What a worker ends with that is started while the brokers are away: it promises to start only where they answer."""
 _OUTPUTS = {"message.timestamp.type": "LogAppendTime"}
 """Outcomes bear the time at which they came to be there, so that the first of an event can be told."""
 
@@ -76,13 +78,20 @@ class Arena:
             return self._restart(action)
         return True
 
+    def give_up(self, action: Action) -> None:
+        """A worker that does not stop: it is killed, and that is a trouble."""
+        worker = self._worker(action)
+        self.troubles.append(f"{worker.name} was to stop and does not: {worker.last_words()}")
+        worker.end()
+
     def watch(self, down: set[tuple[str, int]]) -> None:
         """Note workers that ended though nobody ended them, and start them again; `down` are those who were ended."""
         for name, group in self.groups.items():
             for number, worker in enumerate(group.workers):
                 code = worker.exited()
                 if code is not None and (name, number) not in down:
-                    self.troubles.append(f"{worker.name} ended by itself with {code}: {worker.last_words()}")
+                    if _NO_BROKER not in (words := worker.last_words()):
+                        self.troubles.append(f"{worker.name} ended by itself with {code}: {words}")
                     worker.start()
 
     def brokers_are_whole(self) -> bool:
@@ -105,8 +114,9 @@ class Arena:
         if code is None:
             return False
         # A worker that was still starting, and holds nothing, ends of the signal itself.
-        if action.fault is Fault.WORKER_STOPPED and code not in (0, -signal.SIGTERM):
-            self.troubles.append(f"{worker.name} was to stop and ended with {code}: {worker.last_words()}")
+        stopped = code in (0, -signal.SIGTERM) or _NO_BROKER in (words := worker.last_words())
+        if action.fault is Fault.WORKER_STOPPED and not stopped:
+            self.troubles.append(f"{worker.name} was to stop and ended with {code}: {words}")
         worker.start()
         return True
 

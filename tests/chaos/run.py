@@ -16,6 +16,8 @@ from tests.chaos.verifier import ends, unsettled
 
 _STEP_S = 0.1
 _AGAIN_S = 0.5
+_PUT_OFF_S = 15.0
+"""How long a fault waits until it is possible: brokers fall only when all of them are whole."""
 _SETTLES_WITHIN_S = 120.0
 _STOPS_WITHIN_S = 60.0
 """A worker that was told to stop: its drain deadline is 3 s, and its brokers may be away meanwhile."""
@@ -30,7 +32,7 @@ class Run:
     _agenda: list[tuple[float, int, bool, Action]] = field(default_factory=list)
     """When, in which order, whether it is to end, and what."""
     _tick: count[int] = field(default_factory=count)
-    _under_way: set[Action] = field(default_factory=set)
+    _under_way: dict[tuple[str, int], Action] = field(default_factory=dict)
     _start_s: float = field(default_factory=time.monotonic)
 
     def go(self, actions: Sequence[Action], seconds: float) -> None:
@@ -41,9 +43,7 @@ class Run:
             self._act(now_s)
             time.sleep(_STEP_S)
         self.tell("faults end")
-        self._agenda = []
-        for action in self._under_way:
-            self._put(0.0, True, action)
+        self._agenda = [(0.0, next(self._tick), True, action) for action in self._under_way.values()]
         while self._under_way:
             self._act(self._now_s())
             time.sleep(_STEP_S)
@@ -74,29 +74,44 @@ class Run:
     def _act(self, now_s: float) -> None:
         while self._agenda and self._agenda[0][0] <= now_s:
             _, _, ends_now, action = heappop(self._agenda)
-            if not ends_now and self.arena.begin(action):
-                self.tell(f"{now_s:6.1f} s  {_words(action)} for {action.lasts_s:.1f} s")
-                self._under_way.add(action)
-                self._put(now_s + action.lasts_s, True, action)
-            elif ends_now and self.arena.end(action):
-                self._under_way.discard(action)
+            if ends_now:
+                self._end(now_s, action)
             else:
-                self._complain(now_s, action)
-                self._put(now_s + _AGAIN_S, ends_now, action)
+                self._begin(now_s, action)
         ended = {Fault.WORKER_KILLED, Fault.WORKER_STOPPED}
-        self.arena.watch({(each.group, each.target) for each in self._under_way if each.fault in ended})
+        self.arena.watch({(each.group, each.target) for each in self._under_way.values() if each.fault in ended})
 
-    def _complain(self, now_s: float, action: Action) -> None:
-        """Where a worker does not stop, it is killed, and that is a trouble."""
-        if action.fault is Fault.WORKER_STOPPED and now_s > action.at_s + action.lasts_s + _STOPS_WITHIN_S:
-            self.arena.troubles.append(f"{_words(action)}: it does not end")
-            self.arena.groups[action.group].workers[action.target].end()
+    def _begin(self, now_s: float, action: Action) -> None:
+        """Where that is possible: what already suffers one fault is spared the next, which on a slow machine comes."""
+        if _victim(action) in self._under_way or now_s > action.at_s + _PUT_OFF_S:
+            return
+        if not self.arena.begin(action):
+            self._put(now_s + _AGAIN_S, False, action)
+            return
+        self.tell(f"{now_s:6.1f} s  {_words(action)} for {action.lasts_s:.1f} s")
+        self._under_way[_victim(action)] = action
+        self._put(now_s + action.lasts_s, True, action)
+
+    def _end(self, now_s: float, action: Action) -> None:
+        if self.arena.end(action):
+            del self._under_way[_victim(action)]
+            return
+        if now_s > action.at_s + action.lasts_s + _STOPS_WITHIN_S:
+            self.arena.give_up(action)
+        self._put(now_s + _AGAIN_S, True, action)
 
     def _put(self, at_s: float, ends_now: bool, action: Action) -> None:
         heappush(self._agenda, (at_s, next(self._tick), ends_now, action))
 
     def _now_s(self) -> float:
         return time.monotonic() - self._start_s
+
+
+def _victim(action: Action) -> tuple[str, int]:
+    """What one fault at a time is done to: a worker, a host, or the brokers together."""
+    if action.group:
+        return action.group, action.target
+    return ("host", action.target) if action.fault in (Fault.HOST_SLOW, Fault.HOST_FAILING) else ("broker", 0)
 
 
 def _words(action: Action) -> str:
