@@ -161,7 +161,7 @@ class Source:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         def act() -> None:
-            self.membership = consumer.consumer_group_metadata()
+            self.membership = _membership(consumer)
             self._listener.assigned(_plain(partitions))
             consumer.incremental_assign(partitions)
             # librdkafka remembers a pause of an earlier assignment (seen in 2.16.1): say what holds now, either way.
@@ -171,7 +171,7 @@ class Source:
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         def act() -> None:
-            self.membership = consumer.consumer_group_metadata()
+            self.membership = _membership(consumer)
             try:
                 self._listener.revoked(_plain(partitions))
             finally:
@@ -213,6 +213,14 @@ class Source:
             raise Fatal(f"Kafka refused to commit offsets: {error.str()} ({error.name()}); nothing was lost")
         log.warning("kafka.commit_refused", error=error.str(), code=error.name(), next="poll and try again")
         return False
+
+
+def _membership(consumer: Consumer) -> Any:
+    try:
+        return consumer.consumer_group_metadata()
+    except RuntimeError:
+        # librdkafka has none any more where it leaves the group by itself: seen while the brokers were away.
+        return None
 
 
 def source_record(message: Message) -> SourceRecord:
