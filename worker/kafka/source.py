@@ -12,14 +12,11 @@ from worker.errors import Fatal
 from worker.kafka.clients import ClientErrors, open_client
 from worker.kafka.committer import Committer
 from worker.kafka.ledger import Partition, Position
-from worker.kafka.properties import consumer_properties
+from worker.kafka.properties import consumer_properties, patience_s
 from worker.kafka.settings import KafkaSettings
 from worker.records import Coordinates, SourceRecord
 
 log = structlog.get_logger(__name__)
-
-_SESSION_TIMEOUT_MS = 45_000
-"""The default of librdkafka's session.timeout.ms, and of the broker's for `group.protocol=consumer`."""
 
 _LAST_COMMIT_S = 5.0
 """How long leaving waits for a commit under way."""
@@ -78,10 +75,8 @@ class Source:
         A broker refuses the offsets of an older generation. It accepts those of a newer one for partitions that are
         someone else's by then (seen on Apache Kafka 4.3.1), so it is taken nowhere else.
         """
-        properties = consumer_properties(settings)
-        self.patience_s = float(properties.get("session.timeout.ms", _SESSION_TIMEOUT_MS)) / 1000
-        """How long the group waits for a member that stands still, before it gives its partitions to others."""
-        self._consumer = open_client(Consumer, properties, ClientErrors("consumer"))
+        self.patience_s = patience_s(settings)
+        self._consumer = open_client(Consumer, consumer_properties(settings), ClientErrors("consumer"))
         self._committer = Committer(self._commit)
 
     def subscribe(self) -> None:
