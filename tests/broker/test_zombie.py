@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -31,11 +31,7 @@ from worker.kafka.ledger import Ticket
 pytestmark = pytest.mark.broker
 
 STANDSTILL_S = float(os.environ.get("ZOMBIE_S", "9"))
-SESSION = (
-    'kafka.consumer_properties."session.timeout.ms"=6000',
-    'kafka.consumer_properties."max.poll.interval.ms"=7000',
-    "kafka.drain_deadline_s=3",
-)
+SESSION = 'kafka.consumer_properties."heartbeat.interval.ms"=1000'
 
 
 class Held(ThreadingHTTPServer):
@@ -92,87 +88,102 @@ def kafka() -> Iterator[kafka_server.RealKafka]:
 
 
 class Scene:
-    """A worker in the middle of a settlement: its outcomes are with librdkafka, and the broker is gone."""
+    """A worker that is brought to the middle of a settlement: its outcomes with librdkafka, and the broker gone."""
 
-    def __init__(self, kafka: kafka_server.RealKafka, folder: Path, *flags: str) -> None:
-        self.kafka = kafka
+    def __init__(self, kafka: kafka_server.RealKafka, folder: Path, server: Held, *flags: str) -> None:
         self.cluster = Cluster(kafka.bootstrap_servers, real=True)
         self.topics = self.cluster.topics(partitions=2)
-        # Long enough for all that is held back to be one settlement.
-        more = ("kafka.settle_interval_ms=1000", 'images.allow_networks=["127.0.0.0/8"]')
-        self.flags = self.cluster.flags(self.topics, *more, *flags)
-        self.log = folder / "worker.log"
+        self.server = server
+        self.log = folder / f"{self.topics.group}.log"
+        self.heirs_log = folder / f"{self.topics.group}-heir.log"
+        self.flags = self.cluster.flags(
+            self.topics,
+            'kafka.properties."reconnect.backoff.max.ms"=500',
+            # Long enough for all that is held back to be one settlement.
+            "kafka.settle_interval_ms=1000",
+            "kafka.drain_deadline_s=3",
+            'images.allow_networks=["127.0.0.0/8"]',
+            f"images.ports=[{server.server_port}]",
+            *flags,
+        )
         self.produced = 0
 
-    def produce(self, count: int, server: Held | None = None) -> None:
-        """Events, with their pictures in them or at this server."""
+    def produce(self, count: int, *, held: bool = False) -> None:
+        """Events, with their pictures in them or at the server."""
         for n in range(self.produced, self.produced + count):
-            more = {"url": f"http://127.0.0.1:{server.server_port}/{n}.jpg"} if server else {}
+            more = {"url": f"http://127.0.0.1:{self.server.server_port}/{n}.jpg"} if held else {}
             self.cluster.produce(self.topics.input, [{**event(n, **more), "partition": n % 2}])
         self.produced += count
 
-    def to_the_middle(self, server: Held) -> None:
-        """Once the worker runs: let it do some, take in some more, and have their outcomes with no broker there."""
-        self.produce(20)
-        wait_for(self.committed, "the first events are done")
-        self.produce(40, server)
-        wait_for(lambda: server.asked == 40, "the next ones are taken in")
-        self.kafka.brokers[0].kill()
-        server.gate.set()
-        self.says("kafka.settle_waits")
-
-    def go_on(self) -> None:
-        self.kafka.restart(0)
-        assert self.kafka.answers()
-
-    def committed(self) -> bool:
+    def done(self) -> bool:
         return self.cluster.committed(self.topics) == self.cluster.ends(self.topics.input)
 
     def says(self, event: str, times: int = 1) -> None:
         wait_for(lambda: self.log.read_text().count(f'"{event}"') >= times, f"the worker's log says {event}")
 
 
-@contextmanager
-def scene(kafka: kafka_server.RealKafka, folder: Path, *flags: str) -> Iterator[tuple[Scene, Held]]:
-    with held() as server:
-        yield Scene(kafka, folder, f"images.ports=[{server.server_port}]", *flags), server
+def to_the_middle(kafka: kafka_server.RealKafka, server: Held, *scenes: Scene) -> None:
+    """Once the workers run: let them do some, take in some more, and have their outcomes with no broker there."""
+    for each in scenes:
+        each.produce(20)
+        wait_for(each.done, "the first events are done")
+        each.produce(40, held=True)
+    wait_for(lambda: server.asked == 40 * len(scenes), "the next ones are taken in")
+    kafka.brokers[0].kill()
+    server.gate.set()
+    for each in scenes:
+        each.says("kafka.settle_waits")
 
 
-@pytest.mark.parametrize("delivery", ["at-least-once", "exactly-once"])
+def go_on(kafka: kafka_server.RealKafka) -> None:
+    kafka.restart(0)
+    assert kafka.answers()
+
+
 def test_a_zombie_that_wakes_after_others_took_over_publishes_and_commits_nothing_it_held(
-    kafka: kafka_server.RealKafka, tmp_path: Path, delivery: str
+    kafka: kafka_server.RealKafka, tmp_path: Path
 ) -> None:
-    with scene(kafka, tmp_path, *SESSION, f"kafka.delivery={delivery}") as (whole, server):
-        with worker_process(whole.flags, whole.log) as zombie:
-            whole.to_the_middle(server)
+    with held() as server, ExitStack() as stack:
+        deliveries = [f"kafka.delivery={each}" for each in ("at-least-once", "exactly-once")]
+        scenes = [Scene(kafka, tmp_path, server, SESSION, each) for each in deliveries]
+        zombies = [stack.enter_context(worker_process(each.flags, each.log)) for each in scenes]
+        to_the_middle(kafka, server, *scenes)
+        for zombie in zombies:
             zombie.send_signal(signal.SIGSTOP)
-            awake_s = time.monotonic() + STANDSTILL_S
-            whole.go_on()
-            with worker_process(whole.flags, tmp_path / "heir.log"):
-                wait_for(whole.committed, "the heir does what the zombie held")
-                wait_for(lambda: time.monotonic() >= awake_s, "the standstill is over")
-                zombie.send_signal(signal.SIGCONT)
-                whole.says("kafka.assigned", times=2)
-                whole.produce(40)
-                wait_for(whole.committed, "both go on, and no offset moved back")
-        seen = outcomes(whole.cluster, whole.topics, whole.produced)
-    assert Counter(map(source_of, seen)).most_common(1)[0][1] == 1, "something the zombie held reached the topic"
-    assert len(seen) == whole.produced
-    assert_in_order(seen)
+        awake_s = time.monotonic() + STANDSTILL_S
+        go_on(kafka)
+        for each in scenes:
+            stack.enter_context(worker_process(each.flags, each.heirs_log))
+        for each in scenes:
+            wait_for(each.done, "the heir does what the zombie held")
+        wait_for(lambda: time.monotonic() >= awake_s, "the standstill is over")
+        for zombie in zombies:
+            zombie.send_signal(signal.SIGCONT)
+        for each in scenes:
+            each.says("kafka.assigned", times=2)
+            each.produce(40)
+            wait_for(each.done, "both go on, and no offset moved back")
+        found = [outcomes(each.cluster, each.topics, each.produced) for each in scenes]
+    for seen, each in zip(found, scenes, strict=True):
+        assert max(Counter(map(source_of, seen)).values()) == 1, "something the zombie held reached the topic"
+        assert len(seen) == each.produced
+        assert_in_order(seen)
 
 
 def test_in_an_outage_longer_than_the_groups_patience_outcomes_wait_in_order_and_none_is_lost(
     kafka: kafka_server.RealKafka, tmp_path: Path
 ) -> None:
     # A member of a classic group gives its partitions up by itself where the coordinator is away for its session.
-    flags = ("kafka.group_protocol=consumer", *SESSION[1:])
-    with scene(kafka, tmp_path, *flags) as (whole, server), worker_process(whole.flags, whole.log):
-        whole.to_the_middle(server)
-        whole.says("kafka.producer_renewed", times=3)
-        whole.go_on()
-        whole.produce(40)
-        wait_for(whole.committed, "it goes on")
-        seen = outcomes(whole.cluster, whole.topics, whole.produced)
+    flags = ("kafka.group_protocol=consumer", 'kafka.consumer_properties."max.poll.interval.ms"=3000')
+    with held() as server:
+        whole = Scene(kafka, tmp_path, server, *flags)
+        with worker_process(whole.flags, whole.log):
+            to_the_middle(kafka, server, whole)
+            whole.says("kafka.producer_renewed", times=3)
+            go_on(kafka)
+            whole.produce(40)
+            wait_for(whole.done, "it goes on")
+            seen = outcomes(whole.cluster, whole.topics, whole.produced)
     assert len(set(map(source_of, seen))) == whole.produced
     first = list({source_of(message): message for message in reversed(seen)}.values())
     assert_in_order(first[::-1])

@@ -30,7 +30,10 @@ class Combination:
 
     def flags(self, cluster: Cluster, topics: Topics, port: int, worker: int) -> list[str]:
         """Settings of one of its workers. Short patience throughout, so that a fault's outcome is seen in seconds."""
-        session = [f'kafka.consumer_properties."session.timeout.ms"={SESSION_MS}']
+        session = [
+            f'kafka.consumer_properties."session.timeout.ms"={SESSION_MS}',
+            'kafka.consumer_properties."heartbeat.interval.ms"=1000',
+        ]
         flags = [flag for flag in cluster.flags(topics) if "session.timeout" not in flag]
         return [
             *flags,
