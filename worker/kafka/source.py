@@ -13,15 +13,12 @@ from worker.errors import Fatal
 from worker.kafka.clients import ClientErrors, open_client
 from worker.kafka.committer import Committer
 from worker.kafka.ledger import Partition, Position
-from worker.kafka.properties import consumer_properties
+from worker.kafka.properties import consumer_properties, patience_s
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.starts import Start, Starts
 from worker.records import Coordinates, SourceRecord
 
 log = structlog.get_logger(__name__)
-
-_SESSION_TIMEOUT_MS = 45_000
-"""The default of librdkafka's session.timeout.ms, and of the broker's for `group.protocol=consumer`."""
 
 _LAST_POLL_S = 0.1
 _LAST_COMMIT_S = 5.0
@@ -86,9 +83,8 @@ class Source:
         A broker refuses the offsets of an older generation. It accepts those of a newer one for partitions that are
         someone else's by then (seen on Apache Kafka 4.3.1), so it is taken nowhere else.
         """
+        self.patience_s = patience_s(settings)
         properties = {**consumer_properties(settings), "on_commit": self._on_commit}
-        self.patience_s = float(properties.get("session.timeout.ms", _SESSION_TIMEOUT_MS)) / 1000
-        """How long the group waits for a member that stands still, before it gives its partitions to others."""
         self._consumer = open_client(Consumer, properties, ClientErrors("consumer"))
         self._committer = Committer(self._send_commit, self.committed)
         self._starts = Starts(settings, self._consumer, self.commit)
