@@ -21,6 +21,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException
 
 from worker.errors import Fatal
+from worker.kafka.committer import is_reached
 from worker.kafka.deadletter import DeadLetters
 from worker.kafka.instance import Claim
 from worker.kafka.ledger import Partition, Position, Settlement, Ticket
@@ -191,9 +192,8 @@ class ExactlyOnceSink:
             committed = group.committed(self._sent, _ASK_S)
         except KafkaException as error:
             raise Aborted(f"the group's offsets are unknown: {error.args[0].str()}") from error
-        took_place = all(committed.get(each, -1) >= position.offset for each, position in self._sent.items())
         self._committing = False
-        return took_place
+        return all(is_reached(committed.get(each), position) for each, position in self._sent.items())
 
     def _note_stale(self) -> None:
         if self._refused is None or self._refused[0] is not self._membership:

@@ -35,15 +35,27 @@ class KafkaSettings(Section):
         description="`classic` (cooperative-sticky) works on every cluster; `consumer` (KIP-848, Kafka 4.0 or newer) "
         "rebalances faster.",
     )
+    group_instance_id: str | None = Field(
+        None,
+        min_length=1,
+        description="For static membership (KIP-345): a name for this worker that is the same after a restart, and "
+        "never that of another. A restart within the session then moves no partition. Left out, there is none.",
+    )
     start: Literal["earliest", "latest"] = Field(
         "earliest",
-        description="Where to begin in a partition without a committed offset. `earliest` loses nothing.",
+        description="Where a new group begins in a partition. `earliest` loses nothing. A partition that is added "
+        "later is read from its beginning.",
     )
     topics: TopicsSettings = TopicsSettings()
     delivery: Literal["at-least-once", "exactly-once"] = Field(
         "at-least-once",
         description="`exactly-once` publishes outcomes and commits offsets in one transaction, so that readers with "
         "`read_committed` see each outcome once; `at-least-once` repeats some after a crash, with the same ids.",
+    )
+    order: Literal["source", "none"] = Field(
+        "source",
+        description="`source` publishes the outcomes of a partition in the order of its events; `none` each as it is "
+        "done, so that a slow image holds back no other. Offsets are committed as prefixes either way.",
     )
     transactional_id: str | None = Field(
         None,
@@ -101,6 +113,12 @@ class KafkaSettings(Section):
         le=240,
         description="Seconds that a shutdown or a rebalance waits for the work in flight; what is not done by then is "
         "left to the next owner. Keep it below the orchestrator's grace period.",
+    )
+    stuck_after_s: float = Field(
+        300.0,
+        gt=0,
+        description="Seconds after which a record that is taken in and not settled is said to be stuck: in the log, in "
+        "a metric, and by /readyz. Above what an image may take, its fetch's retries included.",
     )
     properties: Properties = Field(
         default_factory=dict,

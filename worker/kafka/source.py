@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -12,6 +13,7 @@ from worker.errors import Fatal
 from worker.kafka.clients import ClientErrors, open_client
 from worker.kafka.committer import Committer
 from worker.kafka.ledger import Partition, Position
+from worker.kafka.poll_errors import fatal
 from worker.kafka.properties import consumer_properties
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.starts import Start, Starts
@@ -22,6 +24,7 @@ log = structlog.get_logger(__name__)
 _SESSION_TIMEOUT_MS = 45_000
 """The default of librdkafka's session.timeout.ms, and of the broker's for `group.protocol=consumer`."""
 
+_LAST_POLL_S = 0.1
 _LAST_COMMIT_S = 5.0
 """How long leaving waits for a commit under way."""
 
@@ -47,15 +50,6 @@ _COMMIT_AGAIN = {
     KafkaError.FENCED_MEMBER_EPOCH,
 }
 
-_POLL_FATAL = {
-    KafkaError.TOPIC_AUTHORIZATION_FAILED: "the cluster does not let this user read the topic: ask for READ on it",
-    KafkaError.GROUP_AUTHORIZATION_FAILED: "the cluster does not let this user join the group: ask for READ on it",
-    KafkaError._FATAL: "the consumer cannot go on",
-    KafkaError.FENCED_INSTANCE_ID: "another member has the same group.instance.id: give each worker its own",
-    KafkaError.UNSUPPORTED_VERSION: "the cluster does not know this protocol: set kafka.group_protocol to classic",
-    KafkaError._UNSUPPORTED_FEATURE: "the cluster does not know this protocol: set kafka.group_protocol to classic",
-}
-
 
 class Listener(Protocol):
     """Who hears of rebalances. Called inside `poll`, on the Kafka thread; may commit and must not poll.
@@ -77,17 +71,18 @@ class Source:
         self._listener = listener
         self._failure: BaseException | None = None
         self._paused = False
+        self._held: set[Partition] = set()
         self.membership: Any = None
         """The member's generation, as of the last callback: a transaction sends it with its offsets.
 
         A broker refuses the offsets of an older generation. It accepts those of a newer one for partitions that are
         someone else's by then (seen on Apache Kafka 4.3.1), so it is taken nowhere else.
         """
-        properties = consumer_properties(settings)
+        properties = {**consumer_properties(settings), "on_commit": self._on_commit}
         self.patience_s = float(properties.get("session.timeout.ms", _SESSION_TIMEOUT_MS)) / 1000
         """How long the group waits for a member that stands still, before it gives its partitions to others."""
         self._consumer = open_client(Consumer, properties, ClientErrors("consumer"))
-        self._committer = Committer(self._commit)
+        self._committer = Committer(self._send_commit, self.committed)
         self._starts = Starts(settings, self._consumer, self.commit)
 
     def subscribe(self) -> bool:
@@ -108,9 +103,8 @@ class Source:
         self._raise_failure()
         if message is None or (error := message.error()) is None:
             return message
-        if error.code() in _POLL_FATAL or error.fatal():
-            hint = _POLL_FATAL.get(error.code(), "the consumer cannot go on")
-            raise Fatal(f"Kafka: {error.str()} ({error.name()}): {hint}")
+        if (end := fatal(self._settings, self._consumer, message)) is not None:
+            raise end
         log.warning("kafka.poll_error", error=error.str(), code=error.name())
         return None
 
@@ -128,11 +122,26 @@ class Source:
 
     def resume(self) -> None:
         self._paused = False
-        self._consumer.resume(self._consumer.assignment())
+        self._consumer.resume(self._assigned(lambda partition: partition not in self._held))
+
+    def hold(self, partitions: set[Partition]) -> None:
+        """Fetch nothing of these for now, and go on with those that were held before."""
+        stop, go_on = partitions - self._held, self._held - partitions
+        self._held = set(partitions)
+        if not self._paused:
+            self._consumer.pause(self._assigned(stop.__contains__))
+            self._consumer.resume(self._assigned(go_on.__contains__))
+
+    def _assigned(self, wanted: Callable[[Partition], bool]) -> list[TopicPartition]:
+        return [entry for entry in self._consumer.assignment() if wanted((entry.topic, entry.partition))]
 
     @property
     def paused(self) -> bool:
         return self._paused
+
+    @property
+    def held(self) -> set[Partition]:
+        return self._held
 
     def rewind(self, offsets: Mapping[Partition, int]) -> None:
         """Go back to these offsets in the partitions that are still assigned."""
@@ -146,16 +155,23 @@ class Source:
         _, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
         return high if high >= 0 else None
 
-    def committed(self, partitions: Iterable[Partition], timeout_s: float) -> dict[Partition, int]:
-        """The group's committed offsets, for the partitions that have one."""
+    def committed(self, partitions: Iterable[Partition], timeout_s: float) -> dict[Partition, Position]:
+        """What the group has committed, for the partitions of which it has something."""
         wanted = [TopicPartition(*partition) for partition in partitions]
         found = self._consumer.committed(wanted, timeout=timeout_s)
-        return {(entry.topic, entry.partition): entry.offset for entry in found if entry.offset >= 0}
+        return {
+            (entry.topic, entry.partition): Position(entry.offset, metadata=entry.metadata or "")
+            for entry in found
+            if entry.offset >= 0
+        }
 
     def close(self) -> None:
         """Leave the group. Runs the revoke callback for what is still assigned."""
-        if not self._committer.close(_LAST_COMMIT_S):
-            # Closing would pull the client from under the commit. The group notices by its session that we are gone.
+        deadline_s = time.monotonic() + _LAST_COMMIT_S
+        while self._committer.unanswered and time.monotonic() < deadline_s:
+            self._consumer.poll(_LAST_POLL_S)
+        if self._committer.unanswered:
+            # Closing would wait for the commit. The group notices by its session that we are gone.
             log.error("kafka.commit_unanswered", next="leave without saying good-bye")
             _unanswered.append(self._consumer)
             return
@@ -166,7 +182,7 @@ class Source:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         def act() -> None:
-            self.membership = consumer.consumer_group_metadata()
+            self.membership = _membership(consumer)
             starts = self._starts.of(_plain(partitions), self._listener.waiting)
             begin = {partition: start.position for partition, start in starts.items()}
             # Without their starts, at a stop, they are assigned to be given back: their records find no ticket.
@@ -179,7 +195,7 @@ class Source:
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         def act() -> None:
-            self.membership = consumer.consumer_group_metadata()
+            self.membership = _membership(consumer)
             try:
                 self._listener.revoked(_plain(partitions))
             finally:
@@ -206,21 +222,35 @@ class Source:
             failure, self._failure = self._failure, None
             raise failure
 
-    def _commit(self, positions: Mapping[Partition, Position]) -> bool:
-        """On the committer's thread."""
-        try:
-            results = self._consumer.commit(offsets=list(kafka_offsets(positions)), asynchronous=False)
-        except KafkaException as error:
-            return self._refused(error.args[0])
-        # The call raises only the overall error: each partition has one of its own.
-        passed = [self._refused(result.error) for result in results or () if result.error is not None]
-        return all(passed)
+    def _on_commit(self, overall: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        def act() -> None:
+            self._committer.answered()
+            # Each partition has an error of its own, and the first one says it.
+            errors = [overall, *(entry.error for entry in partitions)]
+            if refusal := next(filter(None, errors), None):
+                self._refused(refusal)
 
-    def _refused(self, error: KafkaError) -> bool:
+        self._guarded(act)
+
+    def _send_commit(self, positions: Mapping[Partition, Position]) -> None:
+        try:
+            self._consumer.commit(offsets=list(kafka_offsets(positions)), asynchronous=True)
+        except KafkaException as error:
+            self._committer.answered()
+            self._refused(error.args[0])
+
+    def _refused(self, error: KafkaError) -> None:
         if error.code() not in _COMMIT_AGAIN and not error.retriable():
             raise Fatal(f"Kafka refused to commit offsets: {error.str()} ({error.name()}); nothing was lost")
         log.warning("kafka.commit_refused", error=error.str(), code=error.name(), next="poll and try again")
-        return False
+
+
+def _membership(consumer: Consumer) -> Any:
+    try:
+        return consumer.consumer_group_metadata()
+    except RuntimeError:
+        # librdkafka has none any more where it leaves the group by itself: seen while the brokers were away.
+        return None
 
 
 def source_record(message: Message) -> SourceRecord:
@@ -253,7 +283,5 @@ def _plain(partitions: Iterable[TopicPartition]) -> list[Partition]:
 def kafka_offsets(positions: Mapping[Partition, Position]) -> Iterable[TopicPartition]:
     """Positions in librdkafka's words."""
     for (topic, number), position in positions.items():
-        if position.leader_epoch is None:
-            yield TopicPartition(topic, number, position.offset)
-        else:
-            yield TopicPartition(topic, number, position.offset, leader_epoch=position.leader_epoch)
+        epoch = {} if position.leader_epoch is None else {"leader_epoch": position.leader_epoch}
+        yield TopicPartition(topic, number, position.offset, metadata=position.metadata, **epoch)

@@ -22,6 +22,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from worker.errors import Fatal
 from worker.kafka.ledger import Partition, Position
+from worker.kafka.progress import Progress, parse
 from worker.kafka.settings import KafkaSettings
 
 A = TypeVar("A")
@@ -46,10 +47,20 @@ class Start:
     """Where reading begins in one partition."""
 
     position: Position
-    metadata: str = ""
-    """What was committed with the offset."""
+    """With the metadata that was committed."""
     committed: bool = True
     """Whether the group had an offset here."""
+
+    @property
+    def progress(self) -> Progress:
+        """What is done of the partition. Raises Fatal where the commit is of another release and cannot be read."""
+        try:
+            return parse(self.position.offset, self.position.metadata)
+        except ValueError as error:
+            raise Fatal(
+                f"the metadata of the group's commit at offset {self.position.offset} cannot be read: {error}: use the "
+                "release that wrote it, or image-worker offsets set, which repeats what was done beyond the offset"
+            ) from error
 
 
 Commit = Callable[[Mapping[Partition, Position], float], bool]
@@ -140,6 +151,6 @@ class Starts:
     def _start(self, entry: TopicPartition) -> Start:
         partition = (entry.topic, entry.partition)
         if entry.offset >= 0:
-            return Start(Position(entry.offset, entry.leader_epoch), entry.metadata or "")
+            return Start(Position(entry.offset, entry.leader_epoch, entry.metadata or ""))
         low, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), timeout=_ASK_S)
         return Start(Position(high if self._at_end and partition in self._old else low), committed=False)

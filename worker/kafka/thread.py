@@ -18,12 +18,14 @@ from confluent_kafka import Message
 from worker.errors import Fatal
 from worker.kafka.intake import Intake
 from worker.kafka.ledger import Ledger, Partition, Position, Settlement, Ticket
+from worker.kafka.poll_errors import Gap
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.sink import Sink
 from worker.kafka.source import Source, size_bytes, source_record
 from worker.kafka.starts import Start
 from worker.kafka.status import Reporter
 from worker.observe.metrics import Metrics
+from worker.observe.watchdog import Part
 from worker.records import Outcome
 
 log = structlog.get_logger(__name__)
@@ -59,10 +61,10 @@ class KafkaThread:
         self._metrics = metrics
         self._deliver = deliver
         self._abandon = abandon
-        self._ledger = Ledger()
+        self._ledger = Ledger(in_order=settings.order == "source")
         self._source = Source(settings, self)
         self._intake = Intake(settings, self._ledger, self._source, metrics, held_up)
-        self.reporter = Reporter(self._ledger, self._source, metrics)
+        self.reporter = Reporter(self._ledger, self._source, metrics, settings.stuck_after_s)
         self._taken_in: list[Ticket] = []
         """Tickets that are not handed over yet."""
         self._outcomes: SimpleQueue[tuple[Ticket, Outcome]] = SimpleQueue()
@@ -76,6 +78,10 @@ class KafkaThread:
 
     def start(self) -> None:
         self._thread.start()
+
+    def part(self, limit_s: float) -> Part:
+        """What a watchdog watches."""
+        return Part("Kafka thread", self._thread, lambda: None if self.ended.done() else self.reporter.beat_s, limit_s)
 
     def finish(self, ticket: Ticket, outcome: Outcome) -> None:
         """Hand in the outcome of a ticket. From any thread."""
@@ -99,8 +105,8 @@ class KafkaThread:
         return not self._stop.is_set()
 
     def assigned(self, starts: Mapping[Partition, Start]) -> None:
-        for partition in starts:
-            self._ledger.assign(partition)
+        for partition, start in starts.items():
+            self._ledger.assign(partition, start.progress)
         self.reporter.assigned(starts)
         self._heard("assigned", starts)
 
@@ -126,8 +132,7 @@ class KafkaThread:
                 self._step()
             while not self._stop.is_set() and not self._source.subscribe():
                 self._step()
-            while not self._stop.is_set():
-                self._cycle()
+            self._work()
             if self._drain_at_stop:
                 self._drain(self._ledger.partitions)
         except BaseException as error:  # noqa: BLE001 - whoever awaits `ended` raises it
@@ -138,6 +143,15 @@ class KafkaThread:
             self.ended.set_result(None)
         else:
             self.ended.set_exception(failure)
+
+    def _work(self) -> None:
+        try:
+            while not self._stop.is_set():
+                self._cycle()
+        except Gap:
+            # What came before the gap is not done yet, and whoever moves the group past the gap moves it past that.
+            self._drain(self._ledger.partitions)
+            raise
 
     def _leave(self) -> BaseException | None:
         """Leave the group and let go of the broker. What is not settled by now is not committed."""
@@ -258,12 +272,11 @@ class KafkaThread:
     def _rewind(self, stood_still_s: float) -> None:
         """Void all that is in flight, and read it again where the partitions still are ours."""
         log.error("kafka.stood_still", seconds=round(stood_still_s, 1), next="nothing in flight is committed")
-        heads = {p: t.record.coordinates.offset for p, t in self._ledger.oldest() if t is not None}
-        partitions = self._ledger.partitions
-        self._forget(partitions)
-        for partition in partitions:
-            self._ledger.assign(partition)
-        self._source.rewind(heads)
+        reached = {partition: self._ledger.progress(partition) for partition in self._ledger.partitions}
+        self._forget(tuple(reached))
+        for partition, progress in reached.items():
+            self._ledger.assign(partition, progress)
+        self._source.rewind({partition: progress.base for partition, progress in reached.items() if progress})
 
 
 def raise_ended(ended: Future[None]) -> None:
