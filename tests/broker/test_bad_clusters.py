@@ -9,11 +9,12 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import NewPartitions
 
-from tests.broker.test_faults import Member, wait_for
+from tests.broker.test_faults import Member, alter, wait_for
 from tests.clusters import PATIENCE_S, Cluster, Topics, event
 from tests.workers import running, until
 from worker.app import Worker
 from worker.errors import Fatal
+from worker.kafka.topics import ClusterLook, wanted_topics
 from worker.testing import FreeClassifier
 
 pytestmark = pytest.mark.broker
@@ -118,3 +119,16 @@ def produce_into(cluster: Cluster, topics: Topics, partition: int, count: int) -
     while len(admin.list_topics(topics.input, timeout=PATIENCE_S).topics[topics.input].partitions) <= partition:
         pass
     cluster.produce(topics.input, [here(n, partition) for n in range(count)])
+
+
+async def test_a_topic_that_can_never_be_written_is_told_before_the_group_is_joined(broker: Cluster) -> None:
+    topics = broker.topics(partitions=1)
+    alter(broker, topics.results, "min.insync.replicas", "2")
+    said = await failure(broker, topics)
+    assert f"topic {topics.results}: has 1 replica and min.insync.replicas=2" in said
+    assert "lower the topic's min.insync.replicas" in said
+    settings = broker.settings(topics).kafka
+    looked = {
+        finding.subject for finding in ClusterLook(settings).topics(wanted_topics(settings, {})) if finding.remedy
+    }
+    assert looked == {f"topic {topics.results}"}

@@ -22,7 +22,6 @@ _HINTS = {
     KafkaError.INCONSISTENT_GROUP_PROTOCOL: _ANOTHER_PROTOCOL,
     KafkaError.UNSUPPORTED_VERSION: "the cluster does not know this protocol: set kafka.group_protocol to classic",
     KafkaError._UNSUPPORTED_FEATURE: "the cluster does not know this protocol: set kafka.group_protocol to classic",
-    KafkaError._FATAL: "the consumer cannot go on",
 }
 
 
@@ -36,9 +35,17 @@ def fatal(settings: KafkaSettings, consumer: Consumer, message: Message) -> Fata
     assert error is not None
     if error.code() in (KafkaError._AUTO_OFFSET_RESET, KafkaError._LOG_TRUNCATION):
         return _gap(settings, consumer, message, error)
-    if error.code() in _HINTS or error.fatal():
-        return Fatal(f"Kafka: {error.str()} ({error.name()}): {_HINTS.get(error.code(), 'the consumer cannot go on')}")
+    if error.code() in _HINTS or error.code() == KafkaError._FATAL or error.fatal():
+        return Fatal(f"Kafka: {error.str()} ({error.name()}): {_hint(error)}")
     return None
+
+
+def _hint(error: KafkaError) -> str:
+    """What to do. A fatal error has the code of being fatal, and the broker's reason in its text."""
+    if error.code() in _HINTS:
+        return _HINTS[error.code()]
+    reasons = (hint for code, hint in _HINTS.items() if KafkaError(code).str() in error.str())
+    return next(reasons, "the consumer cannot go on")
 
 
 def _gap(settings: KafkaSettings, consumer: Consumer, message: Message, error: KafkaError) -> Fatal:
