@@ -77,6 +77,8 @@ class RealKafka:
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="image-worker-kafka-")))
     brokers: list[Broker] = field(default_factory=list)
     classpath: str = ""
+    more: str = ""
+    """Lines more of each broker's `server.properties`."""
 
     @property
     def bootstrap_servers(self) -> str:
@@ -117,7 +119,7 @@ class RealKafka:
         for broker, controller in zip(self.brokers, ports[self.count :], strict=True):
             broker.folder.mkdir(parents=True)
             properties = broker.folder / "server.properties"
-            properties.write_text(_properties(broker, controller, voters, min(3, self.count)))
+            properties.write_text(_properties(broker, controller, voters, min(3, self.count)) + self.more)
             self._tool("format", "-t", cluster, "-c", str(properties))
 
     def _tool(self, *arguments: str) -> str:

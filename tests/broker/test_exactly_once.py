@@ -39,7 +39,7 @@ def sources(messages: list[Message]) -> Counter[tuple[int, int]]:
 def test_whenever_the_worker_is_killed_each_event_has_one_outcome(broker: Cluster, tmp_path: Path) -> None:
     topics = broker.topics()
     # A static member takes its partitions over at once, without waiting for the session of the one that was killed.
-    static = 'kafka.consumer_properties."group.instance.id"=one'
+    static = "kafka.group_instance_id=one"
     flags = broker.flags(topics, ONCE, static)
     outputs = [topics.results, topics.dead_letters]
     with Reader(broker, outputs) as reader, Reader(broker, outputs, committed=False) as dirty:

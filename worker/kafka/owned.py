@@ -17,6 +17,7 @@ _OWNED = {
     "metadata.broker.list": "write kafka.bootstrap_servers",
     "group.id": "write kafka.group_id",
     "group.protocol": "write kafka.group_protocol",
+    "group.instance.id": "write kafka.group_instance_id",
     "auto.offset.reset": "write kafka.start",
     "partition.assignment.strategy": "leave it out: the worker needs cooperative-sticky to drain what it gives up",
     "enable.idempotence": "leave it out: without it a retry can repeat and reorder outcomes",

@@ -53,6 +53,7 @@ def consumer_properties(settings: KafkaSettings) -> dict[str, Any]:
         **client_properties(settings),
         "group.id": settings.group_id,
         **group,
+        **({"group.instance.id": settings.group_instance_id} if settings.group_instance_id else {}),
         # A position that is not there any more stops the worker: it never jumps. Starts are in starts.py.
         "auto.offset.reset": "error",
         # A partition that was added to the topic is found this soon; its records wait meanwhile.

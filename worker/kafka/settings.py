@@ -35,9 +35,16 @@ class KafkaSettings(Section):
         description="`classic` (cooperative-sticky) works on every cluster; `consumer` (KIP-848, Kafka 4.0 or newer) "
         "rebalances faster.",
     )
+    group_instance_id: str | None = Field(
+        None,
+        min_length=1,
+        description="For static membership (KIP-345): a name for this worker that is the same after a restart, and "
+        "never that of another. A restart within the session then moves no partition. Left out, there is none.",
+    )
     start: Literal["earliest", "latest"] = Field(
         "earliest",
-        description="Where to begin in a partition without a committed offset. `earliest` loses nothing.",
+        description="Where a new group begins in a partition. `earliest` loses nothing. A partition that is added "
+        "later is read from its beginning.",
     )
     topics: TopicsSettings = TopicsSettings()
     delivery: Literal["at-least-once", "exactly-once"] = Field(

@@ -13,6 +13,7 @@ from worker.errors import Fatal
 from worker.kafka.clients import ClientErrors, open_client
 from worker.kafka.committer import Committer
 from worker.kafka.ledger import Partition, Position
+from worker.kafka.poll_errors import fatal
 from worker.kafka.properties import consumer_properties, patience_s
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.starts import Start, Starts
@@ -44,15 +45,6 @@ _COMMIT_AGAIN = {
     KafkaError.UNKNOWN_MEMBER_ID,
     KafkaError.STALE_MEMBER_EPOCH,
     KafkaError.FENCED_MEMBER_EPOCH,
-}
-
-_POLL_FATAL = {
-    KafkaError.TOPIC_AUTHORIZATION_FAILED: "the cluster does not let this user read the topic: ask for READ on it",
-    KafkaError.GROUP_AUTHORIZATION_FAILED: "the cluster does not let this user join the group: ask for READ on it",
-    KafkaError._FATAL: "the consumer cannot go on",
-    KafkaError.FENCED_INSTANCE_ID: "another member has the same group.instance.id: give each worker its own",
-    KafkaError.UNSUPPORTED_VERSION: "the cluster does not know this protocol: set kafka.group_protocol to classic",
-    KafkaError._UNSUPPORTED_FEATURE: "the cluster does not know this protocol: set kafka.group_protocol to classic",
 }
 
 
@@ -107,9 +99,8 @@ class Source:
         self._raise_failure()
         if message is None or (error := message.error()) is None:
             return message
-        if error.code() in _POLL_FATAL or error.fatal():
-            hint = _POLL_FATAL.get(error.code(), "the consumer cannot go on")
-            raise Fatal(f"Kafka: {error.str()} ({error.name()}): {hint}")
+        if (end := fatal(self._settings, self._consumer, message)) is not None:
+            raise end
         log.warning("kafka.poll_error", error=error.str(), code=error.name())
         return None
 

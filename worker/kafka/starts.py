@@ -47,6 +47,7 @@ class Start:
     """Where reading begins in one partition."""
 
     position: Position
+    """With the metadata that was committed."""
     progress: Progress
     """What is done from there on."""
     committed: bool = True
@@ -141,7 +142,7 @@ class Starts:
     def _start(self, entry: TopicPartition) -> Start:
         partition = (entry.topic, entry.partition)
         if entry.offset >= 0:
-            return Start(Position(entry.offset, entry.leader_epoch), _progress(entry))
+            return Start(Position(entry.offset, entry.leader_epoch, entry.metadata or ""), _progress(entry))
         low, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), timeout=_ASK_S)
         offset = high if self._at_end and partition in self._old else low
         return Start(Position(offset), Progress(offset), committed=False)

@@ -17,6 +17,7 @@ from confluent_kafka import Message
 from worker.errors import Fatal
 from worker.kafka.intake import Intake
 from worker.kafka.ledger import Ledger, Partition, Ticket
+from worker.kafka.poll_errors import Gap
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.settling import SETTLE_STEP_S, Settling
 from worker.kafka.sink import Sink
@@ -126,8 +127,7 @@ class KafkaThread:
                 self._settling.step()
             while not self._stop.is_set() and not self._source.subscribe():
                 self._settling.step()
-            while not self._stop.is_set():
-                self._cycle()
+            self._work()
             if self._drain_at_stop:
                 self._settling.drain(self._ledger.partitions)
         except BaseException as error:  # noqa: BLE001 - whoever awaits `ended` raises it
@@ -138,6 +138,15 @@ class KafkaThread:
             self.ended.set_result(None)
         else:
             self.ended.set_exception(failure)
+
+    def _work(self) -> None:
+        try:
+            while not self._stop.is_set():
+                self._cycle()
+        except Gap:
+            # What came before the gap is not done yet, and whoever moves the group past the gap moves it past that.
+            self._settling.drain(self._ledger.partitions)
+            raise
 
     def _leave(self) -> BaseException | None:
         """Leave the group and let go of the broker. What is not settled by now is not committed."""

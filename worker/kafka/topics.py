@@ -10,6 +10,7 @@ from typing import Any
 from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._acl import AclOperation
+from confluent_kafka.admin._config import ConfigEntry, ConfigResource
 from confluent_kafka.admin._metadata import ClusterMetadata
 from confluent_kafka.admin._topic import TopicDescription
 
@@ -58,6 +59,29 @@ class ClusterLook:
         for name, operation in wanted.items():
             count = self._partitions(name)
             yield _missing(name) if count is None else _judge(name, count, operation, allowed.get(name))
+        yield from self.never_written(name for name in existing if wanted[name] == AclOperation.WRITE)
+
+    def never_written(self, names: Iterable[str]) -> Iterator[Finding]:
+        """Those of the existing topics that a producer who waits for all replicas can never write to."""
+        for name, least in self._least_in_sync(list(names)).items():
+            replicas = min(len(each.replicas) for each in self._metadata.topics[name].partitions.values())
+            if replicas < least:
+                yield Finding(
+                    f"topic {name}",
+                    f"has {replicas} replica{'s' if replicas != 1 else ''} and min.insync.replicas={least}: no record "
+                    "can ever be written to it",
+                    "lower the topic's min.insync.replicas, or give its partitions more replicas "
+                    "(kafka-reassign-partitions)",
+                )
+
+    def _least_in_sync(self, names: list[str]) -> dict[str, int]:
+        """The topics' `min.insync.replicas`, for those of which the cluster says it."""
+        if not names:
+            return {}
+        resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
+        found = self._admin.describe_configs(resources, request_timeout=_DESCRIBE_S)
+        least = {resource.name: _setting(future, "min.insync.replicas") for resource, future in found.items()}
+        return {name: int(value) for name, value in least.items() if value is not None}
 
     def _partitions(self, name: str) -> int | None:
         topic = self._metadata.topics.get(name)
@@ -80,8 +104,10 @@ def wanted_topics(settings: KafkaSettings, action_topics: Mapping[str, str]) -> 
 
 
 def require_topics(settings: KafkaSettings, action_topics: Mapping[str, str]) -> None:
-    """Fatal with one line where a topic is missing."""
-    if wrong := ClusterLook(settings).missing(wanted_topics(settings, action_topics)):
+    """Fatal with one line where a topic is missing, or can never be written to."""
+    look, wanted = ClusterLook(settings), wanted_topics(settings, action_topics)
+    written = [name for name, operation in wanted.items() if operation == AclOperation.WRITE]
+    if wrong := look.missing(wanted) or list(look.never_written(written)):
         raise Fatal("; ".join(f"{finding.subject}: {finding.result}: {finding.remedy}" for finding in wrong))
 
 
@@ -98,6 +124,15 @@ def _operations(future: Future[TopicDescription]) -> Collection[AclOperation] | 
     except (KafkaException, TimeoutError):
         # An old or embedded cluster does not know the request; whether it allows the use shows when it is used.
         return None
+
+
+def _setting(future: Future[dict[str, ConfigEntry]], name: str) -> str | None:
+    try:
+        entry = future.result(timeout=2 * _DESCRIBE_S).get(name)
+    except (KafkaException, TimeoutError):
+        # Not every user may ask for it; what it forbids shows when a record is written.
+        return None
+    return entry.value if entry is not None else None
 
 
 def _judge(name: str, count: int, operation: AclOperation, allowed: Collection[AclOperation] | None) -> Finding:

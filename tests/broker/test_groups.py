@@ -1,0 +1,144 @@
+"""Members of a group, on a real Apache Kafka: static ones, ones of another protocol, and one that did not poll."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException
+
+from tests.broker.test_bad_clusters import PROTOCOLS, failure
+from tests.broker.test_delivery import assert_in_order, mixed
+from tests.broker.test_faults import Member, wait_for
+from tests.clusters import PATIENCE_S, Cluster, Reader, event, source_of
+from tests.workers import running, until
+from worker.app import Worker
+from worker.kafka.ledger import Ticket
+
+pytestmark = pytest.mark.broker
+
+ONCE = "kafka.delivery=exactly-once"
+
+
+def rebalances(worker: Worker, event: str) -> float:
+    sample = {"event": event}
+    return worker.metrics.registry.get_sample_value("image_worker_rebalances_total", sample) or 0
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+async def test_a_static_member_that_is_restarted_keeps_its_partitions_and_nobody_else_stops(
+    broker: Cluster, protocol: str
+) -> None:
+    topics = broker.topics()
+    one, two = (
+        broker.settings(topics, ONCE, f"kafka.group_protocol={protocol}", f"kafka.group_instance_id={name}")
+        for name in ("one", "two")
+    )
+    with Reader(broker, [topics.results, topics.dead_letters]) as reader:
+        async with running(one) as stays:
+            async with running(two) as leaves:
+                await until(lambda: len(leaves.status()["assignment"]) == 2, "each has its share")
+                broker.produce(topics.input, mixed(200))
+                await asyncio.to_thread(reader.until, 200)
+                before = rebalances(stays, "revoked")
+            broker.produce(topics.input, mixed(200))
+            async with running(two) as back:
+                await until(lambda: len(back.status()["assignment"]) == 2, "it has its share again")
+                seen = await asyncio.to_thread(reader.until, 400)
+                assert rebalances(stays, "revoked") == before, "the other one gave something up"
+                assert len(stays.status()["assignment"]) == 2
+    assert len(seen) == len({source_of(message) for message in seen}) == 400
+    assert_in_order(seen)
+
+
+@pytest.mark.parametrize(("protocol", "first_stops"), [("classic", True), ("consumer", False)])
+async def test_of_two_workers_with_one_instance_id_one_stops_and_says_why(
+    broker: Cluster, protocol: str, first_stops: bool
+) -> None:
+    topics = broker.topics()
+    flags = (ONCE, f"kafka.group_protocol={protocol}", "kafka.group_instance_id=one")
+    first = asyncio.create_task(failure(broker, topics, *flags))
+    wait = [first]
+    await asyncio.to_thread(wait_for, lambda: members(broker, topics.group) == 1, "the first has joined")
+    second = asyncio.create_task(failure(broker, topics, *flags))
+    wait.append(second)
+    done, left = await asyncio.wait(wait, return_when=asyncio.FIRST_COMPLETED)
+    assert done == {first if first_stops else second}
+    assert "kafka.group_instance_id: give each its own" in done.pop().result()
+    left.pop().cancel()
+
+
+def members(cluster: Cluster, group: str) -> int:
+    admin = cluster.admin()
+    try:
+        return len(admin.describe_consumer_groups([group])[group].result(timeout=PATIENCE_S).members)
+    except KafkaException as error:
+        if error.args[0].code() not in (KafkaError.GROUP_ID_NOT_FOUND, KafkaError.COORDINATOR_NOT_AVAILABLE):
+            raise
+        return 0
+
+
+async def test_a_group_whose_members_know_no_cooperation_is_not_joined(broker: Cluster) -> None:
+    topics = broker.topics()
+    stranger = Consumer(
+        {
+            "bootstrap.servers": broker.bootstrap_servers,
+            "group.id": topics.group,
+            "partition.assignment.strategy": "range",
+            "log_level": 0,
+        }
+    )
+    stranger.subscribe([topics.input])
+    await asyncio.to_thread(wait_for, lambda: stranger.poll(0.05) or stranger.assignment(), "the stranger has joined")
+    said = await failure(broker, topics)
+    stranger.close()
+    assert "INCONSISTENT_GROUP_PROTOCOL" in said
+    assert "set kafka.group_protocol to theirs" in said
+
+
+@pytest.mark.parametrize("order", [PROTOCOLS, PROTOCOLS[::-1]])
+async def test_members_of_both_protocols_share_a_group_so_that_it_can_be_changed_one_by_one(
+    broker: Cluster, order: list[str]
+) -> None:
+    topics = broker.topics()
+    first, second = (broker.settings(topics, f"kafka.group_protocol={protocol}") for protocol in order)
+    with Reader(broker, [topics.results, topics.dead_letters]) as reader:
+        async with running(first):
+            broker.produce(topics.input, mixed(100))
+            async with running(second) as newcomer:
+                await until(lambda: len(newcomer.status()["assignment"]) == 2, "it has its share")
+                broker.produce(topics.input, mixed(100))
+                seen = await asyncio.to_thread(reader.until, 200)
+        seen = await asyncio.to_thread(reader.rest)
+    assert len(seen) == len({source_of(message) for message in seen}) == 200
+    assert broker.committed(topics) == broker.ends(topics.input)
+
+
+class Stalled(Member):
+    """A Kafka thread that stands still with its first records until it is told to go on."""
+
+    def __init__(self, cluster: Cluster, *arguments: object) -> None:
+        self.go_on = threading.Event()
+        super().__init__(cluster, *arguments)  # type: ignore[arg-type]
+
+    def _take(self, tickets: list[Ticket]) -> None:
+        super()._take(tickets)
+        self.go_on.wait(PATIENCE_S)
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_member_that_missed_its_poll_interval_joins_again_and_goes_on(broker: Cluster, protocol: str) -> None:
+    topics = broker.topics(partitions=1)
+    interval = 'kafka.consumer_properties."max.poll.interval.ms"=6000'
+    broker.produce(topics.input, [event(0)])
+    with Stalled(broker, topics, f"kafka.group_protocol={protocol}", interval) as member:
+        first = member.tickets.get(timeout=PATIENCE_S)
+        wait_for(lambda: members(broker, topics.group) == 0, "the group gives it up")
+        member.go_on.set()
+        again = member.tickets.get(timeout=PATIENCE_S)
+        assert again.epoch != first.epoch
+        member.finish(first, "void")
+        member.finish(again, "done")
+        wait_for(lambda: broker.committed(topics) == {0: 1}, "it is committed")
+        assert len(broker.read([topics.results], 1)) == 1
