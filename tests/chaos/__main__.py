@@ -84,16 +84,16 @@ def _chaos(arguments: argparse.Namespace, folder: Path) -> list[str]:
             run = Run(whole, tell)
             run.go(actions, seconds)
             wrong = run.settle()
-            found = _verdicts(whole, tell)
+            found = _verdicts(whole, folder, tell)
     console.print(table.verdicts(arguments.seed, found))
     console.print(table.faults(whole.done), highlight=False, soft_wrap=True)
     _leave(found, folder)
     return [*(f"stalled: {each}" for each in wrong), *whole.troubles, *whole.producer.refused[:3], *_missed(found)]
 
 
-def _verdicts(whole: Arena, tell: Teller) -> dict[str, Verdict]:
+def _verdicts(whole: Arena, folder: Path, tell: Teller) -> dict[str, Verdict]:
     books = [group.books for group in whole.groups.values()]
-    return dict(zip(whole.groups, verify(whole.kafka.bootstrap_servers, books, tell), strict=True))
+    return dict(zip(whole.groups, verify(whole.kafka.bootstrap_servers, books, folder, tell), strict=True))
 
 
 def _missed(found: dict[str, Verdict]) -> list[str]:

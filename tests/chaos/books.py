@@ -32,6 +32,7 @@ class Committed:
 
     partition: int
     offset: int
+    at_ms: int = 0
 
 
 @dataclass(slots=True)

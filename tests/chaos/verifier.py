@@ -7,8 +7,9 @@ itself, so that an offset that moved back and forth again is seen, too.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
 from time import monotonic
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
@@ -31,8 +32,8 @@ class Books:
     dead_letters: str
 
 
-def verify(servers: str, groups: Sequence[Books], tell: Callable[[str], None]) -> list[Verdict]:
-    """A verdict for each group."""
+def verify(servers: str, groups: Sequence[Books], folder: Path, tell: Callable[[str], None]) -> list[Verdict]:
+    """A verdict for each group. What was read is written to the folder, for whoever has to find a cause."""
     tell("reading the history of committed offsets")
     commits: dict[str, list[Committed]] = {books.group: [] for books in groups}
     inputs = {(books.group, books.input) for books in groups}
@@ -40,11 +41,13 @@ def verify(servers: str, groups: Sequence[Books], tell: Callable[[str], None]) -
         key = parse_key(message.key() or b"")
         value = message.value()
         if key is not None and key[:2] in inputs and value is not None:
-            commits[key[0]].append(Committed(key[2], parse_value(value)[0]))
+            commits[key[0]].append(Committed(key[2], parse_value(value)[0], message.timestamp()[1]))
     verdicts = []
     for books in groups:
         tell(f"reading the outcomes of {books.group}")
         outcomes = list(map(found, read(servers, [books.results, books.dead_letters])))
+        _write(folder / f"{books.group}-outcomes.tsv", outcomes)
+        _write(folder / f"{books.group}-commits.tsv", commits[books.group])
         # The events are counted by reading them, not taken from whoever produced them.
         ends: dict[int, int] = {}
         for message in read(servers, [books.input]):
@@ -54,6 +57,12 @@ def verify(servers: str, groups: Sequence[Books], tell: Callable[[str], None]) -
             ends[partition] = offset + 1
         verdicts.append(audit(ends, outcomes, commits[books.group]))
     return verdicts
+
+
+def _write(path: Path, rows: Iterable[Found | Committed]) -> None:
+    """A line for each, in the order in which they were read."""
+    with path.open("w") as file:
+        file.writelines("\t".join(map(str, astuple(row))) + "\n" for row in rows)
 
 
 def found(message: Message) -> Found:

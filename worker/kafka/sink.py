@@ -71,6 +71,9 @@ class AtLeastOnceSink:
     send nothing that a process which stood still has lost (`untransacted_properties`). It drops what has waited for the
     group's patience, and not all of it in one moment: so in half that time the sink gives the producer up, with all
     that it holds, and hands what has no report to a new one. What was on its way to the broker may be there twice.
+
+    Of each partition no more than one batch is under way. A broker that knows nothing of a producer yet takes any batch
+    of it: the second, where it refused the first (no leader yet, too few replicas), and the first after it (chaos).
     """
 
     def __init__(self, settings: KafkaSettings, dead_letters: DeadLetters) -> None:
@@ -81,6 +84,7 @@ class AtLeastOnceSink:
         """When the producer is given up."""
         self._publisher = self._new_publisher()
         self._settlement: Settlement | None = None
+        self._to_produce: deque[Ticket] = deque()
         self._again: deque[Ticket] = deque()
         """Those of batches that were refused, in their order: sent one at a time."""
         self._alone: Ticket | None = None
@@ -92,11 +96,12 @@ class AtLeastOnceSink:
         return True
 
     def settle(self, settlement: Settlement, positions: Positions, group: Group, timeout_s: float) -> bool:
+        owned = positions(settlement)
         if settlement is not self._settlement:
             self._settlement = settlement
-            self._produce(settlement.tickets, positions(settlement))
-        elif self._dropped or (self._publisher.waiting and time.monotonic() >= self._due_s):
-            self._produce_again(settlement, positions)
+            self._begin(settlement.tickets, owned)
+        elif self._is_stale(owned):
+            self._begin_again(settlement, owned)
         deadline_s = time.monotonic() + timeout_s
         if not self._published(deadline_s):
             return False
@@ -109,36 +114,50 @@ class AtLeastOnceSink:
         producer = open_client(Producer, untransacted_properties(self._settings), ClientErrors("producer"))
         return Publisher(producer)
 
-    def _produce(self, tickets: Iterable[Ticket], owned: Mapping[Partition, Position]) -> None:
-        """Hand in those that are still ours."""
-        self._alone = None
-        self._due_s = time.monotonic() + self._patience_s
-        for ticket in tickets:
-            if ticket.partition in owned:
-                self._publisher.produce(ticket)
+    def _is_stale(self, owned: Mapping[Partition, Position]) -> bool:
+        """Whether the producer holds something for too long, or something that is not ours any more."""
+        waiting = self._publisher.waiting
+        overdue = bool(waiting) and time.monotonic() >= self._due_s
+        return bool(self._dropped) or overdue or any(ticket.partition not in owned for ticket in waiting)
 
-    def _produce_again(self, settlement: Settlement, positions: Positions) -> None:
+    def _begin(self, tickets: Iterable[Ticket], owned: Mapping[Partition, Position]) -> None:
+        """With those that are still ours."""
+        self._alone = None
+        self._to_produce = deque(ticket for ticket in tickets if ticket.partition in owned)
+
+    def _begin_again(self, settlement: Settlement, owned: Mapping[Partition, Position]) -> None:
         """Let a new producer begin with all that has no report."""
         # Before the old producer is closed: that reports what it held as purged.
-        left = {*self._publisher.waiting, *self._dropped, *self._again}
+        left = {*self._publisher.waiting, *self._dropped, *self._again, *self._to_produce}
         self._publisher.close()
         self._dropped.clear()
         self._again.clear()
         log.warning("kafka.producer_renewed", outcomes=len(left), next="publish what is still ours again")
         self._publisher = self._new_publisher()
-        self._produce((ticket for ticket in settlement.tickets if ticket in left), positions(settlement))
+        self._begin((ticket for ticket in settlement.tickets if ticket in left), owned)
 
     def _published(self, deadline_s: float) -> bool:
         """Whether every outcome is acknowledged, by the deadline at the latest."""
         while True:
+            if not self._publisher.waiting:
+                self._hand_in()
             reported = self._publisher.flush(deadline_s)
             self._look_at_refused()
             if not reported or self._dropped:
                 return False
-            if not self._again:
+            if not self._again and not self._to_produce:
                 return True
+
+    def _hand_in(self) -> None:
+        """As many as are one batch for a partition at most; or the next of those that were refused."""
+        self._due_s = time.monotonic() + self._patience_s
+        if self._again:
             self._alone = self._again.popleft()
             self._publisher.produce(self._alone)
+            return
+        self._alone = None
+        while self._to_produce and not self._publisher.full:
+            self._publisher.produce(self._to_produce.popleft())
 
     def _look_at_refused(self) -> None:
         """Put a dead letter in the place of an outcome that is refused for what it is; its neighbours are sent again.
