@@ -1,0 +1,105 @@
+"""The part of a topic that a replay goes through, as one member of its group sees it.
+
+An end is an offset, which need not be that of a record: transaction markers and compaction leave gaps. A partition is
+at its end when a record at or past it was seen, or the end of what there is to read is at or past it, and all that was
+taken in before is settled. Then the end itself is committed. The replay is over when all partitions are at their ends,
+by the broker's word: so a process whose colleague died takes its partitions over before it ends.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+import structlog
+from confluent_kafka import KafkaError, Message
+
+from worker.kafka.bounds import Bounds, Group
+from worker.kafka.ledger import Partition
+from worker.kafka.standing import Standing
+
+log = structlog.get_logger(__name__)
+
+_CLOSE_S = 1.0
+_SAY_EVERY_S = 30.0
+
+
+class InFlight(Protocol):
+    """What is needed of the ledger."""
+
+    @property
+    def partitions(self) -> tuple[Partition, ...]: ...
+
+    def in_flight_of(self, partition: Partition) -> int: ...
+
+
+class Window:
+    """Which records a replay takes in, and when it is over. Used by the Kafka thread alone, but for `standing`."""
+
+    def __init__(self, bounds: Bounds, standing: Standing, *, rate: float | None = None) -> None:
+        """`rate`: records a second that this process takes in at most."""
+        self.bounds = bounds
+        self.standing = standing
+        self.rate = rate
+        self._arrived: set[Partition] = set()
+        """The partitions of which nothing more is to be taken in."""
+        self._closed: set[Partition] = set()
+        """Those of which the end is committed."""
+        self._waits: dict[Partition, int] = {}
+        """Those before their ends in which there is nothing more to read, and how far they are."""
+        self._said_s = time.monotonic()
+
+    def takes(self, message: Message) -> bool:
+        """Whether this is for the worker; if not, it is past the end, or says that there is nothing more to read."""
+        error, offset = message.error(), message.offset() or 0
+        if error is not None and error.code() != KafkaError._PARTITION_EOF:
+            return True
+        partition = (message.topic() or "", message.partition() or 0)
+        until = self.bounds.until(partition)
+        self._waits.pop(partition, None)
+        if offset + (error is None) >= until:
+            self._arrived.add(partition)
+        elif error is not None:
+            self._waits[partition] = offset
+        return error is None and offset < until
+
+    def has_arrived(self, partition: Partition) -> bool:
+        """Whether nothing more is to be taken in of a partition."""
+        return partition in self._arrived
+
+    def reopen(self, partition: Partition) -> None:
+        """A partition is read from here on, or again."""
+        for each in (self._arrived, self._closed):
+            each.discard(partition)
+        self._waits.pop(partition, None)
+
+    def is_over(self, in_flight: InFlight, group: Group) -> bool:
+        """Whether all partitions are at their ends, whoever owns them. Commits the ends of our own that are."""
+        own = in_flight.partitions
+        for partition in own:
+            if partition in self._arrived - self._closed and self.bounds.holds(partition):
+                self._close(partition, in_flight, group)
+        self._say_what_it_waits_for(own)
+        self.standing.refresh()
+        return self.standing.complete
+
+    def _close(self, partition: Partition, in_flight: InFlight, group: Group) -> None:
+        if not in_flight.in_flight_of(partition) and group.commit({partition: self.bounds.end(partition)}, _CLOSE_S):
+            self._closed.add(partition)
+            self.standing.hurry()
+            log.info("kafka.partition_replayed", partition="{}[{}]".format(*partition))
+
+    def _say_what_it_waits_for(self, own: tuple[Partition, ...]) -> None:
+        now_s = time.monotonic()
+        if now_s - self._said_s < _SAY_EVERY_S:
+            return
+        self._said_s = now_s
+        for partition in own:
+            if partition in self._waits:
+                log.warning(
+                    "kafka.replay_waits",
+                    at="{}[{}]@{}".format(*partition, self._waits[partition]),
+                    until=self.bounds.until(partition),
+                    why="a transaction of a producer is open, or records behind it were lost",
+                    next="go on when it has ended",
+                )
