@@ -191,9 +191,8 @@ class ExactlyOnceSink:
             committed = group.committed(self._sent, _ASK_S)
         except KafkaException as error:
             raise Aborted(f"the group's offsets are unknown: {error.args[0].str()}") from error
-        took_place = all(committed.get(each, -1) >= position.offset for each, position in self._sent.items())
         self._committing = False
-        return took_place
+        return all(_holds(committed.get(each), position) for each, position in self._sent.items())
 
     def _note_stale(self) -> None:
         if self._refused is None or self._refused[0] is not self._membership:
@@ -209,6 +208,13 @@ class ExactlyOnceSink:
                 "4.3 do so with kafka.group_protocol consumer: set it to classic; nothing was lost"
             )
         return True
+
+
+def _holds(committed: Position | None, sent: Position) -> bool:
+    """Whether what is committed is what was sent, or beyond it."""
+    if committed is None or committed.offset < sent.offset:
+        return False
+    return committed.offset > sent.offset or committed.metadata == sent.metadata
 
 
 def _left_s(deadline_s: float) -> float:

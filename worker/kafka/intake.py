@@ -1,4 +1,7 @@
-"""How much is taken in: the budgets of records and bytes, the pause under sustained pressure, and none in an outage."""
+"""How much is taken in: the budgets of records and bytes, the pause under sustained pressure, and none in an outage.
+
+A partition whose commits are full of what was done out of order waits by itself.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Callable
 
 import structlog
 
-from worker.kafka.ledger import Ledger
+from worker.kafka.ledger import Ledger, Partition
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.source import Source
 from worker.observe.metrics import Metrics
@@ -54,6 +57,8 @@ class Intake:
         While this is True the thread does not poll, unless the source is paused: then a poll brings no records, and
         keeps the membership alive.
         """
+        if self._source.held != (full := self._ledger.full):
+            self._hold(full)
         if self.held_back:
             self._let_in_a_probe()
             return False
@@ -69,6 +74,12 @@ class Intake:
             self._pause()
             return False
         return True
+
+    def _hold(self, full: set[Partition]) -> None:
+        """Leave partitions alone whose commits have no room for more that is done out of order."""
+        for topic, number in full - self._source.held:
+            log.warning("kafka.partition_waits", partition=f"{topic}[{number}]", next="its oldest record must be done")
+        self._source.hold(full)
 
     def _let_in_a_probe(self) -> None:
         now_s = time.monotonic()

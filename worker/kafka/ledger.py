@@ -2,10 +2,14 @@
 
 PURE: no Kafka, no clock, no thread. The Kafka thread owns the one ledger and is the only one to call it.
 
-Records of one partition are finished in any order, but leave the ledger only as a prefix: the longest run of finished
-records from the oldest on. So outcomes are published in the order of their events, and the offset after the prefix
-never passes a record that is not done. Gaps in the offsets (transaction markers, compaction) need no care: the prefix
-counts records that were taken in, not numbers.
+Records of one partition are finished in any order. In order, they leave the ledger only as a prefix: the longest run of
+finished records from the oldest on, so that outcomes are published in the order of their events. Out of order, each
+leaves when it is finished. Either way the committed offset never passes a record that is not done: what was done beyond
+it goes with it (progress.py), and is not taken in again by whoever reads the partition next. When a commit has no room
+for more of that, finished records wait for the oldest one, as they do in order.
+
+Gaps in the offsets (transaction markers, compaction) need no care: a record stands for the offsets from the record
+before it on, so that nothing is left open between two that are done.
 
 Every assignment of a partition has an epoch of its own. A ticket carries the epoch it was opened in; once the partition
 is revoked or lost its tickets are void, and neither a late result nor a settlement under way can move an offset that
@@ -14,11 +18,13 @@ by then belongs to someone else. The broker does not refuse such a commit (seen 
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import takewhile
 
+from worker.errors import Fatal
+from worker.kafka.progress import Progress, Span
 from worker.records import Outcome, SourceRecord
 
 Partition = tuple[str, int]
@@ -34,6 +40,8 @@ class Ticket:
     opened_s: float
     """Monotonic time at which the record was taken in."""
     size_bytes: int
+    follows: int
+    """The offset after the record before it: what lies between the two is no record."""
     leader_epoch: int | None = None
     """Of the record's batch, so that a commit tells the broker of a truncated log (KIP-320)."""
     outcome: Outcome | None = None
@@ -44,34 +52,54 @@ class Ticket:
     def partition(self) -> Partition:
         return (self.record.coordinates.topic, self.record.coordinates.partition)
 
+    @property
+    def span(self) -> Span:
+        """The offsets that are done when this record is."""
+        return (self.follows, self.record.coordinates.offset + 1)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Settlement:
-    """A group of finished tickets to publish and commit together, each partition's in order."""
+    """A group of finished tickets to publish and commit together, each partition's by their offsets."""
 
     tickets: tuple[Ticket, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """The offset to commit: that of the next record to be done."""
+    """What to commit: the offset of the next record to be done, and in the metadata which after it are done already."""
 
     offset: int
     leader_epoch: int | None = None
+    metadata: str = ""
 
 
 @dataclass(slots=True)
 class _Lane:
-    """The records in flight of one assigned partition, oldest first."""
+    """One assigned partition: its records in flight by offset, oldest first, and how far it is committed."""
 
     epoch: int
-    tickets: deque[Ticket] = field(default_factory=deque)
+    progress: Progress | None
+    """None before the first record of a partition that has no commit."""
+    tickets: OrderedDict[int, Ticket] = field(default_factory=OrderedDict)
+    follows: int = 0
+    """The offset after the last record that was read."""
+    leader_epoch: int | None = None
+    finished: list[Ticket] = field(default_factory=list)
+    """Out of order: those that are finished and not in a settlement yet."""
+    full: bool = False
+    """Whether finished records wait because a commit has no room to say that they are done."""
+
+    def after(self, tickets: Iterable[Ticket]) -> Progress:
+        assert self.progress is not None
+        return self.progress.after(ticket.span for ticket in tickets)
 
 
 class Ledger:
     """Tickets of the assigned partitions. At most one settlement is under way at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, in_order: bool = True) -> None:
+        self._in_order = in_order
         self._lanes: dict[Partition, _Lane] = {}
         self._epoch = 0
         self._under_way: Settlement | None = None
@@ -85,21 +113,40 @@ class Ledger:
         """The assigned partitions."""
         return tuple(self._lanes)
 
-    def assign(self, partition: Partition) -> None:
-        """Begin a new epoch of a partition. One that is already assigned stays as it is."""
+    @property
+    def full(self) -> set[Partition]:
+        """The partitions that should be read no further until their oldest record is done."""
+        return {partition for partition, lane in self._lanes.items() if lane.full}
+
+    def assign(self, partition: Partition, progress: Progress | None = None) -> None:
+        """Begin a new epoch of a partition, from its commit on. One that is already assigned stays as it is."""
         if partition not in self._lanes:
             self._epoch += 1
-            self._lanes[partition] = _Lane(self._epoch)
+            self._lanes[partition] = _Lane(self._epoch, progress, follows=progress.base if progress else 0)
 
     def open(
         self, record: SourceRecord, *, now_s: float, size_bytes: int, leader_epoch: int | None = None
     ) -> Ticket | None:
-        """Take a record in. None where its partition is not assigned: the record is its new owner's."""
+        """Take a record in. None where it is another's, since its partition is not assigned, or done already.
+
+        Raises Fatal where the partition's offsets went back: what they count is no longer the log that was read.
+        """
+        offset = record.coordinates.offset
         lane = self._lanes.get((record.coordinates.topic, record.coordinates.partition))
         if lane is None:
             return None
-        ticket = Ticket(record, lane.epoch, now_s, size_bytes, leader_epoch)
-        lane.tickets.append(ticket)
+        if lane.progress is None:
+            lane.progress, lane.follows = Progress(offset), offset
+        if offset < lane.follows:
+            raise Fatal(
+                f"{record.coordinates} came when the partition was read up to {lane.follows}: the topic was truncated "
+                "or made again; nothing was committed for it: see `image-worker offsets show`, then `offsets set`"
+            )
+        follows, lane.follows = lane.follows, offset + 1
+        if offset in lane.progress:
+            return None
+        ticket = Ticket(record, lane.epoch, now_s, size_bytes, follows, leader_epoch)
+        lane.tickets[offset] = ticket
         self.in_flight += 1
         self.in_flight_bytes += size_bytes
         self.unfinished += 1
@@ -111,22 +158,26 @@ class Ledger:
             return False
         ticket.outcome = outcome
         self.unfinished -= 1
+        if not self._in_order:
+            self._lanes[ticket.partition].finished.append(ticket)
         return True
 
     def take(self) -> Settlement | None:
-        """The settlement under way, or a new one of every finished prefix. None where there is nothing to settle."""
+        """The settlement under way, or a new one of all that may leave. None where there is nothing to settle."""
         if self._under_way is None:
-            tickets = [ticket for lane in self._lanes.values() for ticket in _ripe(lane)]
+            ripe = _prefix if self._in_order else _as_finished
+            tickets = [ticket for lane in self._lanes.values() for ticket in ripe(lane)]
             if tickets:
                 self._under_way = Settlement(tuple(tickets))
         return self._under_way
 
     def positions(self, settlement: Settlement) -> dict[Partition, Position]:
-        """The offsets a settlement may commit: those of the partitions that are still in the tickets' epoch."""
+        """What a settlement may commit: of the partitions that are still in the tickets' epoch."""
         positions: dict[Partition, Position] = {}
-        for ticket in settlement.tickets:
-            if self._valid(ticket):
-                positions[ticket.partition] = Position(ticket.record.coordinates.offset + 1, ticket.leader_epoch)
+        for partition, tickets in self._owned(settlement).items():
+            lane = self._lanes[partition]
+            progress = lane.after(tickets)
+            positions[partition] = Position(progress.base, _leader_epoch(lane, progress, tickets), progress.metadata)
         return positions
 
     def settled(self, settlement: Settlement) -> list[Ticket]:
@@ -134,10 +185,15 @@ class Ledger:
 
         Returns the tickets that left the ledger; those of partitions given up meanwhile had left before.
         """
-        left = [ticket for ticket in settlement.tickets if self._valid(ticket)]
-        for ticket in left:
-            self._lanes[ticket.partition].tickets.popleft()
-            self._close(ticket)
+        left: list[Ticket] = []
+        for partition, tickets in self._owned(settlement).items():
+            lane = self._lanes[partition]
+            progress = lane.after(tickets)
+            lane.leader_epoch, lane.progress = _leader_epoch(lane, progress, tickets), progress
+            for ticket in tickets:
+                del lane.tickets[ticket.record.coordinates.offset]
+                self._close(ticket)
+            left += tickets
         self._under_way = None
         return left
 
@@ -146,18 +202,31 @@ class Ledger:
         lane = self._lanes.pop(partition, None)
         if lane is None:
             return []
-        for ticket in lane.tickets:
+        for ticket in lane.tickets.values():
             self._close(ticket)
-        return list(lane.tickets)
+        return list(lane.tickets.values())
+
+    def progress(self, partition: Partition) -> Progress | None:
+        """How far a partition is committed, as far as is known here; None before its first record."""
+        lane = self._lanes.get(partition)
+        return lane.progress if lane else None
 
     def oldest(self) -> Iterator[tuple[Partition, Ticket | None]]:
         """For each assigned partition, the oldest record that is not settled."""
         for partition, lane in self._lanes.items():
-            yield partition, lane.tickets[0] if lane.tickets else None
+            yield partition, next(iter(lane.tickets.values()), None)
 
     def in_flight_of(self, partition: Partition) -> int:
         lane = self._lanes.get(partition)
         return len(lane.tickets) if lane else 0
+
+    def _owned(self, settlement: Settlement) -> dict[Partition, list[Ticket]]:
+        """The settlement's tickets of partitions that are still in their epoch."""
+        owned: dict[Partition, list[Ticket]] = {}
+        for ticket in settlement.tickets:
+            if self._valid(ticket):
+                owned.setdefault(ticket.partition, []).append(ticket)
+        return owned
 
     def _valid(self, ticket: Ticket) -> bool:
         lane = self._lanes.get(ticket.partition)
@@ -170,6 +239,26 @@ class Ledger:
             self.unfinished -= 1
 
 
-def _ripe(lane: _Lane) -> Iterator[Ticket]:
+def _prefix(lane: _Lane) -> list[Ticket]:
     """The lane's finished prefix."""
-    return takewhile(lambda ticket: ticket.outcome is not None, lane.tickets)
+    return list(takewhile(lambda ticket: ticket.outcome is not None, lane.tickets.values()))
+
+
+def _as_finished(lane: _Lane) -> list[Ticket]:
+    """All that is finished; where a commit has no room to say so, the finished prefix."""
+    if not lane.finished:
+        return []
+    ripe = sorted(lane.finished, key=lambda ticket: ticket.record.coordinates.offset)
+    lane.full = not lane.after(ripe).fits
+    if lane.full:
+        ripe = _prefix(lane)
+        lane.finished = [ticket for ticket in lane.finished if ticket not in set(ripe)]
+    else:
+        lane.finished = []
+    return ripe
+
+
+def _leader_epoch(lane: _Lane, progress: Progress, tickets: Iterable[Ticket]) -> int | None:
+    """That of the last of the tickets before the offset; where there is none, of the one before."""
+    passed = [ticket for ticket in tickets if ticket.record.coordinates.offset < progress.base]
+    return passed[-1].leader_epoch if passed else lane.leader_epoch

@@ -45,6 +45,11 @@ class KafkaSettings(Section):
         description="`exactly-once` publishes outcomes and commits offsets in one transaction, so that readers with "
         "`read_committed` see each outcome once; `at-least-once` repeats some after a crash, with the same ids.",
     )
+    order: Literal["source", "none"] = Field(
+        "source",
+        description="`source` publishes the outcomes of a partition in the order of its events; `none` each as it is "
+        "done, so that a slow image holds back no other. Offsets are committed as prefixes either way.",
+    )
     transactional_id: str | None = Field(
         None,
         min_length=1,

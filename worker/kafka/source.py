@@ -72,6 +72,7 @@ class Source:
         self._listener = listener
         self._failure: BaseException | None = None
         self._paused = False
+        self._held: set[Partition] = set()
         self.membership: Any = None
         """The member's generation, as of the last callback: a transaction sends it with its offsets.
 
@@ -118,11 +119,26 @@ class Source:
 
     def resume(self) -> None:
         self._paused = False
-        self._consumer.resume(self._consumer.assignment())
+        self._consumer.resume(self._assigned(lambda partition: partition not in self._held))
+
+    def hold(self, partitions: set[Partition]) -> None:
+        """Fetch nothing of these for now, and go on with those that were held before."""
+        stop, go_on = partitions - self._held, self._held - partitions
+        self._held = set(partitions)
+        if not self._paused:
+            self._consumer.pause(self._assigned(stop.__contains__))
+            self._consumer.resume(self._assigned(go_on.__contains__))
+
+    def _assigned(self, wanted: Callable[[Partition], bool]) -> list[TopicPartition]:
+        return [entry for entry in self._consumer.assignment() if wanted((entry.topic, entry.partition))]
 
     @property
     def paused(self) -> bool:
         return self._paused
+
+    @property
+    def held(self) -> set[Partition]:
+        return self._held
 
     def rewind(self, offsets: Mapping[Partition, int]) -> None:
         """Go back to these offsets in the partitions that are still assigned."""
@@ -141,11 +157,15 @@ class Source:
         low, _ = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
         return max(0, low)
 
-    def committed(self, partitions: Iterable[Partition], timeout_s: float) -> dict[Partition, int]:
-        """The group's committed offsets, for the partitions that have one."""
+    def committed(self, partitions: Iterable[Partition], timeout_s: float) -> dict[Partition, Position]:
+        """What the group has committed, for the partitions of which it has something."""
         wanted = [TopicPartition(*partition) for partition in partitions]
         found = self._consumer.committed(wanted, timeout=timeout_s)
-        return {(entry.topic, entry.partition): entry.offset for entry in found if entry.offset >= 0}
+        return {
+            (entry.topic, entry.partition): Position(entry.offset, metadata=entry.metadata or "")
+            for entry in found
+            if entry.offset >= 0
+        }
 
     def close(self) -> None:
         """Leave the group. Runs the revoke callback for what is still assigned."""
@@ -245,7 +265,5 @@ def _plain(partitions: Iterable[TopicPartition]) -> list[Partition]:
 def kafka_offsets(positions: Mapping[Partition, Position]) -> Iterable[TopicPartition]:
     """Positions in librdkafka's words."""
     for (topic, number), position in positions.items():
-        if position.leader_epoch is None:
-            yield TopicPartition(topic, number, position.offset)
-        else:
-            yield TopicPartition(topic, number, position.offset, leader_epoch=position.leader_epoch)
+        epoch = {} if position.leader_epoch is None else {"leader_epoch": position.leader_epoch}
+        yield TopicPartition(topic, number, position.offset, metadata=position.metadata, **epoch)

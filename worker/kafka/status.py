@@ -118,7 +118,8 @@ class Reporter:
             log.warning("kafka.committed_unknown", error=str(error))
             return
         for partition in unknown:
-            self._committed[partition] = found.get(partition, self.source.low_watermark(partition))
+            committed = found.get(partition)
+            self._committed[partition] = committed.offset if committed else self.source.low_watermark(partition)
 
     def _status(self, partition: Partition, oldest: Ticket | None, now_s: float) -> PartitionStatus:
         committed = self._committed.get(partition)

@@ -58,7 +58,7 @@ class KafkaThread:
         self._metrics = metrics
         self._deliver = deliver
         self._abandon = abandon
-        self._ledger = Ledger()
+        self._ledger = Ledger(in_order=settings.order == "source")
         self._source = Source(settings, self)
         self._intake = Intake(settings, self._ledger, self._source, metrics, held_up)
         self.reporter = Reporter(self._ledger, self._source, metrics)
@@ -250,12 +250,11 @@ class KafkaThread:
     def _rewind(self, stood_still_s: float) -> None:
         """Void all that is in flight, and read it again where the partitions still are ours."""
         log.error("kafka.stood_still", seconds=round(stood_still_s, 1), next="nothing in flight is committed")
-        heads = {p: t.record.coordinates.offset for p, t in self._ledger.oldest() if t is not None}
-        partitions = self._ledger.partitions
-        self._forget(partitions)
-        for partition in partitions:
-            self._ledger.assign(partition)
-        self._source.rewind(heads)
+        reached = {partition: self._ledger.progress(partition) for partition in self._ledger.partitions}
+        self._forget(tuple(reached))
+        for partition, progress in reached.items():
+            self._ledger.assign(partition, progress)
+        self._source.rewind({partition: progress.base for partition, progress in reached.items() if progress})
 
 
 def raise_ended(ended: Future[None]) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from worker.kafka import intake as room
 from worker.kafka.intake import Intake
-from worker.kafka.ledger import Ledger, Ticket
+from worker.kafka.ledger import Ledger, Partition, Ticket
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.source import Source
 from worker.observe.metrics import Metrics
@@ -22,6 +22,12 @@ class Tap:
 
     paused = False
 
+    def __init__(self) -> None:
+        self.held: set[Partition] = set()
+
+    def hold(self, partitions: set[Partition]) -> None:
+        self.held = partitions
+
     def pause(self) -> None:
         self.paused = True
 
@@ -32,12 +38,12 @@ class Tap:
 class Taking:
     """An intake, its ledger, and a clock that is set by hand."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, **settings: int) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, in_order: bool = True, **settings: int) -> None:
         self.now_s = 1000.0
         monkeypatch.setattr(room.time, "monotonic", lambda: self.now_s)
         self.tap = Tap()
         self.held_up = 0
-        self.ledger = Ledger()
+        self.ledger = Ledger(in_order=in_order)
         self.ledger.assign(("images", 0))
         self.intake = Intake(
             KafkaSettings(**settings), self.ledger, cast(Source, self.tap), Metrics(), lambda: self.held_up
@@ -127,3 +133,19 @@ def test_after_an_outage_all_is_taken_in_again(monkeypatch: pytest.MonkeyPatch) 
     taking.intake.held_back = False
     taking.intake.full()
     assert taking.lets_in()
+
+
+def test_a_partition_whose_commits_are_full_waits_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    taking = Taking(monkeypatch, in_order=False, max_at_work=10_000)
+    taking.open(5000)
+    outcome = Outcome("classification", OutgoingRecord("results", None, b"", ()))
+    for ticket in taking.tickets[1::2]:
+        taking.ledger.finish(ticket, outcome)
+    assert taking.ledger.take() is None
+    assert taking.lets_in()
+    assert taking.tap.held == {("images", 0)}
+    for ticket in taking.tickets[::2]:
+        taking.ledger.finish(ticket, outcome)
+    assert taking.ledger.take() is not None
+    assert taking.lets_in()
+    assert taking.tap.held == set()

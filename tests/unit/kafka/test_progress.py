@@ -1,0 +1,96 @@
+"""How far a partition is done, and what of it travels in a commit."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.kafka.progress import METADATA_LIMIT, Progress, parse
+
+offsets = st.sets(st.integers(0, 300), max_size=80)
+
+
+def spans(numbers: set[int]) -> list[tuple[int, int]]:
+    return [(number, number + 1) for number in numbers]
+
+
+@given(base=st.integers(0, 2**60), done=offsets, until=st.none() | st.integers(0, 2**62))
+def test_what_is_committed_is_read_as_it_was(base: int, done: set[int], until: int | None) -> None:
+    progress = Progress(base, until=until).after((base + start, base + end) for start, end in spans(done))
+    assert parse(progress.base, progress.metadata) == progress
+    assert progress.metadata.isascii()
+
+
+@given(first=offsets, then=offsets)
+def test_it_holds_what_was_done_and_what_is_before_its_base(first: set[int], then: set[int]) -> None:
+    progress = Progress(10).after(spans(first)).after(spans(then))
+    done = first | then | set(range(10))
+    assert {offset for offset in range(302) if offset in progress} == done
+    assert progress.base == next(offset for offset in range(10, 302) if offset not in done)
+    assert progress.ahead == sum(offset > progress.base for offset in done)
+
+
+@given(done=offsets, more=st.integers(0, 300))
+def test_its_spans_are_sorted_and_apart_and_it_is_the_same_in_whatever_order_they_came(
+    done: set[int], more: int
+) -> None:
+    at_once = Progress(0).after(spans(done | {more}))
+    assert at_once == Progress(0).after(spans(done)).after([(more, more + 1)])
+    edges = [at_once.base, *(edge for span in at_once.done for edge in span)]
+    assert edges == sorted(set(edges))
+
+
+@given(done=offsets)
+def test_what_the_base_passes_makes_the_rest_no_longer(done: set[int]) -> None:
+    progress = Progress(0).after(spans(done))
+    while progress.done:
+        later = progress.after([(progress.base, progress.base + 1)])
+        assert len(later.metadata) <= len(progress.metadata)
+        progress = later
+
+
+def test_where_the_offset_says_it_all_there_is_no_metadata() -> None:
+    assert Progress(7).metadata == ""
+    assert Progress(0).after([(0, 7)]) == Progress(7)
+
+
+def test_the_end_of_a_replay_goes_along() -> None:
+    assert Progress(7, until=9).after([(7, 8)]) == Progress(8, until=9)
+    assert Progress(8, until=9).metadata == "image-worker/1;until=9"
+
+
+def test_one_in_two_hundred_that_hang_leave_room_for_a_hundred_thousand() -> None:
+    progress = Progress(0).after((start, start + 199) for start in range(1, 180_000, 200))
+    assert len(progress.done) == 900
+    assert progress.fits
+
+
+@pytest.mark.parametrize(
+    ("until", "length", "fits"), [(10**12, METADATA_LIMIT, True), (10**13, METADATA_LIMIT + 1, False)]
+)
+def test_it_fits_as_long_as_a_broker_takes_it(until: int, length: int, fits: bool) -> None:
+    progress = Progress(0, until=until).after((number, number + 1) for number in range(1, 2968, 2))
+    assert (len(progress.metadata), progress.fits) == (length, fits)
+
+
+@pytest.mark.parametrize("metadata", [None, "", "by hand", "other-tool/1;done=AA"])
+def test_the_metadata_of_others_says_nothing(metadata: str | None) -> None:
+    assert parse(5, metadata) == Progress(5)
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        "image-worker/2;done=AQE=",
+        "image-worker/1;done=AQE",
+        "image-worker/1;done=A*E=",
+        "image-worker/1;done=AQ==",
+        "image-worker/1;done=AYE=",
+        "image-worker/1;until=soon",
+        "image-worker/1;done",
+    ],
+)
+def test_our_own_that_cannot_be_read_is_an_error_and_not_nothing_done(metadata: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        parse(5, metadata)
