@@ -15,6 +15,7 @@ from worker.cli import (
     model_lock,
     model_verify,
     produce,
+    replay,
     run,
     watch,
 )
@@ -29,6 +30,7 @@ COMMAND_GROUPS = (
     evaluate,
     produce,
     watch,
+    replay,
     model_calibrate,
     model_export,
     model_lock,

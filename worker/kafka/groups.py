@@ -12,28 +12,19 @@ from confluent_kafka.admin import AdminClient
 
 from worker.errors import Fatal
 from worker.kafka.clients import ClientErrors, open_client
+from worker.kafka.ledger import Position
 from worker.kafka.properties import client_properties
 from worker.kafka.settings import KafkaSettings
 
 T = TypeVar("T")
 
 _TIMEOUT_S = 10.0
-_STABLE_S = 60.0
-"""How long a transaction that holds offsets of the group may take to end: its timeout, and the broker's next look."""
 _HINTS = {
     KafkaError.GROUP_AUTHORIZATION_FAILED: "ask for READ and DESCRIBE on the group",
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "ask for READ on the topic",
     KafkaError.UNKNOWN_MEMBER_ID: "a member came in between: stop all workers of the group first",
     KafkaError.UNSTABLE_OFFSET_COMMIT: "a transaction of the group is still open: wait until it has ended",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Committed:
-    """A group's committed offset of one partition."""
-
-    offset: int
-    metadata: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +73,19 @@ class GroupLook:
         )
         return Membership(state.name.lower(), members)
 
-    def committed(self, topic: str, numbers: Iterable[int]) -> dict[int, Committed]:
-        """The committed offsets of the partitions that have one. Waits for transactions that hold some."""
+    def committed(self, topic: str, numbers: Iterable[int]) -> dict[int, Position]:
+        """The committed offsets of the partitions that have one."""
+        return self.told(self.ask(topic, numbers))
+
+    def ask(self, topic: str, numbers: Iterable[int]) -> Future[ConsumerGroupTopicPartitions]:
+        """Ask for the committed offsets; `told` has them when the future is done."""
         wanted = ConsumerGroupTopicPartitions(self.group, [TopicPartition(topic, number) for number in numbers])
-        futures = self._admin.list_consumer_group_offsets([wanted], require_stable=True, request_timeout=_STABLE_S)
-        found = self._checked(futures[self.group])
-        return {e.partition: Committed(e.offset, e.metadata or "") for e in found if e.offset >= 0}
+        return self._admin.list_consumer_group_offsets([wanted], request_timeout=_TIMEOUT_S)[self.group]
+
+    def told(self, answer: Future[ConsumerGroupTopicPartitions]) -> dict[int, Position]:
+        """What `ask` asked for, waiting for it where it is not there yet."""
+        found = self._checked(answer)
+        return {e.partition: Position(e.offset, metadata=e.metadata or "") for e in found if e.offset >= 0}
 
     def set(self, topic: str, offsets: Mapping[int, int]) -> None:
         """Commit offsets in the name of a group that has no members."""

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, ListOffsetsResultInfo, OffsetSpec
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import ListOffsetsResultInfo, OffsetSpec
 
 from worker.errors import ConfigurationError, Fatal
 from worker.kafka.clients import ClientErrors, open_client
@@ -16,6 +17,8 @@ from worker.kafka.settings import KafkaSettings
 from worker.kafka.topics import ClusterLook
 
 _TIMEOUT_S = 10.0
+_EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+_LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +56,8 @@ class TopicOffsets:
 
     def extents(self) -> dict[int, Extent]:
         committed, all_ = IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED
-        low = self._ask(OffsetSpec.earliest(), all_)
-        stable, high = self._ask(OffsetSpec.latest(), committed), self._ask(OffsetSpec.latest(), all_)
+        low = self._ask(_EARLIEST, all_)
+        stable, high = self._ask(_LATEST, committed), self._ask(_LATEST, all_)
         return {n: Extent(low[n].offset, stable[n].offset, high[n].offset) for n in self.numbers}
 
     def at(self, point: Point, ends: Mapping[int, int], extents: Mapping[int, Extent]) -> dict[int, int]:

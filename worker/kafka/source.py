@@ -14,6 +14,7 @@ from worker.kafka.committer import Committer
 from worker.kafka.ledger import Partition, Position
 from worker.kafka.properties import consumer_properties
 from worker.kafka.settings import KafkaSettings
+from worker.kafka.window import Window
 from worker.records import Coordinates, SourceRecord
 
 log = structlog.get_logger(__name__)
@@ -67,8 +68,10 @@ class Listener(Protocol):
 class Source:
     """The input topic as a member of the consumer group."""
 
-    def __init__(self, settings: KafkaSettings, listener: Listener) -> None:
+    def __init__(self, settings: KafkaSettings, listener: Listener, window: Window | None = None) -> None:
+        """`window`: of a replay, what it takes in."""
         self._settings = settings
+        self._window = window
         self._listener = listener
         self._failure: BaseException | None = None
         self._paused = False
@@ -79,7 +82,7 @@ class Source:
         A broker refuses the offsets of an older generation. It accepts those of a newer one for partitions that are
         someone else's by then (seen on Apache Kafka 4.3.1), so it is taken nowhere else.
         """
-        properties = consumer_properties(settings)
+        properties = {**consumer_properties(settings), "enable.partition.eof": window is not None}
         self.patience_s = float(properties.get("session.timeout.ms", _SESSION_TIMEOUT_MS)) / 1000
         """How long the group waits for a member that stands still, before it gives its partitions to others."""
         self._consumer = open_client(Consumer, properties, ClientErrors("consumer"))
@@ -97,6 +100,8 @@ class Source:
         """The next message, or None. Rebalance callbacks run in here; what failed in one is raised from here."""
         message = self._consumer.poll(timeout_s)
         self._raise_failure()
+        if message is not None and self._window is not None and not self._window.takes(message):
+            return None
         if message is None or (error := message.error()) is None:
             return message
         if error.code() in _POLL_FATAL or error.fatal():
@@ -158,9 +163,12 @@ class Source:
         return max(0, low)
 
     def committed(self, partitions: Iterable[Partition], timeout_s: float) -> dict[Partition, Position]:
-        """What the group has committed, for the partitions of which it has something."""
+        """What the group has committed, for the partitions of which it has something. Raises KafkaException."""
         wanted = [TopicPartition(*partition) for partition in partitions]
         found = self._consumer.committed(wanted, timeout=timeout_s)
+        for error in (entry.error for entry in found if entry.error is not None):
+            # Of one partition only, such as offsets that a transaction holds: that is not "nothing".
+            raise KafkaException(error)
         return {
             (entry.topic, entry.partition): Position(entry.offset, metadata=entry.metadata or "")
             for entry in found

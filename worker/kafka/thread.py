@@ -22,6 +22,7 @@ from worker.kafka.settings import KafkaSettings
 from worker.kafka.sink import Sink
 from worker.kafka.source import Source, size_bytes, source_record
 from worker.kafka.status import Reporter
+from worker.kafka.window import Window
 from worker.observe.metrics import Metrics
 from worker.records import Outcome
 
@@ -39,8 +40,8 @@ class KafkaThread:
     """Takes records in and settles their outcomes, on a thread of its own.
 
     `deliver` and `abandon` are called on this thread and must return at once; `held_up` likewise, for the number of
-    records that wait for hosts in trouble. `ended` is done when the thread is: with
-    None after `stop`, with the error otherwise.
+    records that wait for hosts in trouble. `ended` is done when the thread is: with None after `stop` or at the end of
+    the window that is given for a replay, with the error otherwise.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class KafkaThread:
         deliver: Callable[[list[Ticket]], None],
         abandon: Callable[[list[Ticket]], None],
         held_up: Callable[[], int] = lambda: 0,
+        window: Window | None = None,
     ) -> None:
         self._settings = settings
         self._sink = sink
@@ -59,8 +61,9 @@ class KafkaThread:
         self._deliver = deliver
         self._abandon = abandon
         self._ledger = Ledger(in_order=settings.order == "source")
-        self._source = Source(settings, self)
-        self._intake = Intake(settings, self._ledger, self._source, metrics, held_up)
+        self._window = window
+        self._source = Source(settings, self, window)
+        self._intake = Intake(settings, self._ledger, self._source, metrics, held_up, window)
         self.reporter = Reporter(self._ledger, self._source, metrics)
         self._taken_in: list[Ticket] = []
         """Tickets that are not handed over yet."""
@@ -92,8 +95,9 @@ class KafkaThread:
     # Rebalances: called inside poll and close, on this thread.
 
     def assigned(self, partitions: Sequence[Partition]) -> None:
+        known = self._window.take_over(self._source, partitions, self._step) if self._window is not None else {}
         for partition in partitions:
-            self._ledger.assign(partition)
+            self._ledger.assign(partition, known.get(partition))
         self.reporter.joined = True
         self._heard("assigned", partitions)
 
@@ -152,6 +156,8 @@ class KafkaThread:
         if self._due():
             self._settle(_SETTLE_STEP_S)
         self.reporter.report(time.monotonic())
+        if self._window is not None and self._window.is_over(self._ledger, self._source):
+            self._stop.set()
 
     def _admit(self, timeout_s: float) -> None:
         """Take in what has arrived, as far as the budget goes, and hand it over together."""
@@ -172,6 +178,7 @@ class KafkaThread:
         )
         if ticket is not None:
             self._taken_in.append(ticket)
+            self._intake.took()
 
     def _hand_over(self) -> None:
         if self._taken_in:
@@ -254,6 +261,8 @@ class KafkaThread:
         self._forget(tuple(reached))
         for partition, progress in reached.items():
             self._ledger.assign(partition, progress)
+        if self._window is not None:
+            self._window.reopen(tuple(reached))
         self._source.rewind({partition: progress.base for partition, progress in reached.items() if progress})
 
 

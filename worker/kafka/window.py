@@ -9,13 +9,16 @@ by the broker's word: so a process whose colleague died takes its partitions ove
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import structlog
 from confluent_kafka import KafkaError, Message
 
 from worker.kafka.bounds import Bounds, Group
-from worker.kafka.ledger import Partition
+from worker.kafka.ledger import Partition, Position
+from worker.kafka.progress import Progress
 from worker.kafka.standing import Standing
 
 log = structlog.get_logger(__name__)
@@ -38,16 +41,37 @@ class Window:
 
     def __init__(self, bounds: Bounds, standing: Standing, *, rate: float | None = None) -> None:
         """`rate`: records a second that this process takes in at most."""
-        self.bounds = bounds
+        self._bounds = bounds
         self.standing = standing
         self.rate = rate
-        self._arrived: set[Partition] = set()
-        """The partitions of which nothing more is to be taken in."""
+        self._ends: dict[Partition, Progress] = {}
+        """Of the partitions of the replay that this member was given so far: their ends never change."""
         self._closed: set[Partition] = set()
         """Those of which the end is committed."""
         self._waits: dict[Partition, int] = {}
         """Those before their ends in which there is nothing more to read, and how far they are."""
         self._said_s = time.monotonic()
+        self.arrived: set[Partition] = set()
+        """Of which nothing more is to be taken in, and nothing at all of those that are not of the replay."""
+
+    def take_over(
+        self, group: Group, partitions: Sequence[Partition], beat: Callable[[], None]
+    ) -> dict[Partition, Progress]:
+        """As Bounds.take_over."""
+        taken = self._bounds.take_over(group, partitions, beat)
+        for partition, progress in taken.items():
+            self._ends[partition] = replace(progress, base=progress.until or 0, done=())
+        self.reopen(partitions)
+        self.arrived.update(partition for partition in partitions if partition not in taken)
+        return taken
+
+    def reopen(self, partitions: Sequence[Partition]) -> None:
+        """These are read from now on, or from an earlier offset again."""
+        for partition in partitions:
+            if partition in self._ends:
+                self.arrived.discard(partition)
+                self._closed.discard(partition)
+                self._waits.pop(partition, None)
 
     def takes(self, message: Message) -> bool:
         """Whether this is for the worker; if not, it is past the end, or says that there is nothing more to read."""
@@ -55,41 +79,33 @@ class Window:
         if error is not None and error.code() != KafkaError._PARTITION_EOF:
             return True
         partition = (message.topic() or "", message.partition() or 0)
-        until = self.bounds.until(partition)
+        until = self._ends[partition].base if partition in self._ends else 0
         self._waits.pop(partition, None)
         if offset + (error is None) >= until:
-            self._arrived.add(partition)
+            self.arrived.add(partition)
         elif error is not None:
             self._waits[partition] = offset
         return error is None and offset < until
-
-    def has_arrived(self, partition: Partition) -> bool:
-        """Whether nothing more is to be taken in of a partition."""
-        return partition in self._arrived
-
-    def reopen(self, partition: Partition) -> None:
-        """A partition is read from here on, or again."""
-        for each in (self._arrived, self._closed):
-            each.discard(partition)
-        self._waits.pop(partition, None)
 
     def is_over(self, in_flight: InFlight, group: Group) -> bool:
         """Whether all partitions are at their ends, whoever owns them. Commits the ends of our own that are."""
         own = in_flight.partitions
         for partition in own:
-            if partition in self._arrived - self._closed and self.bounds.holds(partition):
+            if partition in self._ends and partition in self.arrived - self._closed:
                 self._close(partition, in_flight, group)
         self._say_what_it_waits_for(own)
         self.standing.refresh()
         return self.standing.complete
 
     def _close(self, partition: Partition, in_flight: InFlight, group: Group) -> None:
-        if not in_flight.in_flight_of(partition) and group.commit({partition: self.bounds.end(partition)}, _CLOSE_S):
+        end = self._ends[partition]
+        if in_flight.in_flight_of(partition):
+            return
+        if group.commit({partition: Position(end.base, metadata=end.metadata)}, _CLOSE_S):
             self._closed.add(partition)
-            self.standing.hurry()
-            log.info("kafka.partition_replayed", partition="{}[{}]".format(*partition))
+            log.info("kafka.partition_replayed", partition="{}[{}]".format(*partition), until=end.base)
 
-    def _say_what_it_waits_for(self, own: tuple[Partition, ...]) -> None:
+    def _say_what_it_waits_for(self, own: Sequence[Partition]) -> None:
         now_s = time.monotonic()
         if now_s - self._said_s < _SAY_EVERY_S:
             return
@@ -98,8 +114,9 @@ class Window:
             if partition in self._waits:
                 log.warning(
                     "kafka.replay_waits",
-                    at="{}[{}]@{}".format(*partition, self._waits[partition]),
-                    until=self.bounds.until(partition),
-                    why="a transaction of a producer is open, or records behind it were lost",
+                    partition="{}[{}]".format(*partition),
+                    at=self._waits[partition],
+                    until=self._ends[partition].base,
+                    why="a producer has a transaction open there",
                     next="go on when it has ended",
                 )
