@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -39,10 +39,12 @@ async def until(condition: Callable[[], bool], what: str) -> None:
 
 
 @contextmanager
-def worker_process(flags: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def worker_process(
+    flags: list[str], log: Path, kind: Sequence[str] = ("tests.free_worker",)
+) -> Iterator[subprocess.Popen[bytes]]:
     """A worker with the free model as a process of its own; killed at the end where it still runs."""
     with log.open("ab") as sink:
-        command = [sys.executable, "-m", "tests.free_worker", *flags]
+        command = [sys.executable, "-m", *kind, *flags]
         root = Path(__file__).parent.parent
         process = subprocess.Popen(command, cwd=root, stderr=sink, stdout=sink, env={**os.environ})
         try:

@@ -28,6 +28,7 @@ from worker.models.load import Provenance
 from worker.models.settings import DEMO
 from worker.observe.health import HealthPages
 from worker.observe.metrics import Metrics
+from worker.observe.vitals import watched
 from worker.opening import OpenChain, open_chain
 from worker.pipeline import Pipeline
 from worker.settings import Settings
@@ -91,8 +92,11 @@ class Worker:
         gc.collect()
         gc.freeze()
         kafka.start()
-        failures = [pipeline.failed] if room.watching is None else [pipeline.failed, room.watching]
-        await self._until_the_end(kafka, failures)
+        limit_s = self.settings.observe.stuck_after_s
+        with watched([kafka.part(limit_s), room.inference], limit_s) as dead:
+            # The one that says most comes first.
+            failures = [pipeline.failed, *filter(None, [room.watching]), dead]
+            await self._until_the_end(kafka, failures)
 
     def _build_pipeline(self, room: OpenChain, registry: Registry | None, encode: Encoder) -> Pipeline:
         settings = self.settings
@@ -212,6 +216,7 @@ class Worker:
             trouble.append("the broker does not acknowledge outcomes")
         if self._pipeline.outage is not None:
             trouble.append(f"records wait: {self._pipeline.outage}")
+        trouble += self._kafka.reporter.snapshot.stuck
         return trouble
 
     def status(self) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from worker.models.inference import Batcher
 from worker.models.load import Provenance
 from worker.models.ready import fill_up, load_model
 from worker.observe.metrics import Metrics
+from worker.observe.watchdog import Part
 from worker.policy import Policy
 from worker.recipe import InputRecipe
 from worker.records import Head
@@ -55,6 +56,8 @@ class OpenChain:
     confinement: Confinement
     watching: asyncio.Task[None] | None
     """Follows the file of a zero-shot model's labels. Whoever runs the chain awaits its death."""
+    inference: Part
+    """What a watchdog watches of it."""
     memory_bytes: int
     """A bound on the resident memory of all processes: what is resident now, and all that the settings let grow."""
 
@@ -91,6 +94,7 @@ async def open_chain(
             model.provenance,
             decoder.confinement(),
             _watch(stack, settings, classifier, metrics),
+            batcher.part(settings.observe.stuck_batch_after_s),
             peak_resident_bytes() + held + _chain_bytes(settings, classifier),
         )
 

@@ -107,6 +107,12 @@ class KafkaSettings(Section):
         description="Seconds that a shutdown or a rebalance waits for the work in flight; what is not done by then is "
         "left to the next owner. Keep it below the orchestrator's grace period.",
     )
+    stuck_after_s: float = Field(
+        300.0,
+        gt=0,
+        description="Seconds after which a record that is taken in and not settled is said to be stuck: in the log, in "
+        "a metric, and by /readyz. Above what an image may take, its fetch's retries included.",
+    )
     properties: Properties = Field(
         default_factory=dict,
         description="librdkafka properties for consumer and producer alike, such as `security.protocol`.",

@@ -31,6 +31,14 @@ class PartitionStatus:
     oldest_stage: str | None
     oldest_age_s: float
 
+    @property
+    def oldest(self) -> str:
+        """The oldest record and where it is, for the operator."""
+        return (
+            f"{self.topic}[{self.partition}]@{self.oldest_offset} is unsettled for {self.oldest_age_s:.0f} s, "
+            f"at the stage {self.oldest_stage}"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -39,6 +47,8 @@ class Snapshot:
     partitions: tuple[PartitionStatus, ...] = ()
     in_flight: int = 0
     paused: bool = False
+    stuck: tuple[str, ...] = ()
+    """A line for each partition whose oldest record is stuck."""
 
 
 @dataclass(slots=True)
@@ -48,6 +58,7 @@ class Reporter:
     ledger: Ledger
     source: Source
     metrics: Metrics
+    stuck_after_s: float
     snapshot: Snapshot = Snapshot()
     beat_s: float = field(default_factory=time.monotonic)
     """Monotonic time of the thread's last step."""
@@ -56,6 +67,8 @@ class Reporter:
     broker_away: bool = False
     """Whether the settlement under way waits for the broker."""
     _reported_s: float = 0.0
+    _stuck: set[tuple[Partition, int]] = field(default_factory=set)
+    """The records that were said to be stuck."""
     _committed: dict[Partition, int] = field(default_factory=dict)
 
     def settled(self, tickets: Sequence[Ticket], positions: Mapping[Partition, Position], took_s: float) -> None:
@@ -79,7 +92,7 @@ class Reporter:
         """Take partitions that were given up out of the metrics."""
         for topic, partition in partitions:
             self._committed.pop((topic, partition), None)
-            for gauge in (self.metrics.oldest, self.metrics.lag):
+            for gauge in (self.metrics.oldest, self.metrics.lag, self.metrics.stuck):
                 gauge.remove(topic, str(partition))
 
     def report(self, now_s: float) -> None:
@@ -93,9 +106,20 @@ class Reporter:
             labels = (status.topic, str(status.partition))
             self.metrics.oldest.labels(*labels).set(status.oldest_age_s)
             self.metrics.lag.labels(*labels).set(status.lag or 0)
+            self.metrics.stuck.labels(*labels).set(status.oldest_age_s >= self.stuck_after_s)
+        stuck = [status for status in statuses if status.oldest_age_s >= self.stuck_after_s]
+        self._say_stuck(stuck)
         self.metrics.in_flight.set(self.ledger.in_flight)
         self.metrics.in_flight_bytes.set(self.ledger.in_flight_bytes)
-        self.snapshot = Snapshot(statuses, self.ledger.in_flight, self.source.paused)
+        lines = tuple(status.oldest for status in stuck)
+        self.snapshot = Snapshot(statuses, self.ledger.in_flight, self.source.paused, lines)
+
+    def _say_stuck(self, stuck: Sequence[PartitionStatus]) -> None:
+        """Log each stuck record once."""
+        records = {((status.topic, status.partition), status.oldest_offset or 0): status for status in stuck}
+        for record in records.keys() - self._stuck:
+            log.error("record.stuck", what=records[record].oldest, next="see the lines of its stage before this")
+        self._stuck = set(records)
 
     def _count(self, ticket: Ticket) -> None:
         outcome = ticket.outcome

@@ -24,6 +24,7 @@ from worker.kafka.source import Source, size_bytes, source_record
 from worker.kafka.status import Reporter
 from worker.kafka.window import Window
 from worker.observe.metrics import Metrics
+from worker.observe.watchdog import Part
 from worker.records import Outcome
 
 log = structlog.get_logger(__name__)
@@ -64,7 +65,7 @@ class KafkaThread:
         self._window = window
         self._source = Source(settings, self, window)
         self._intake = Intake(settings, self._ledger, self._source, metrics, held_up, window)
-        self.reporter = Reporter(self._ledger, self._source, metrics)
+        self.reporter = Reporter(self._ledger, self._source, metrics, settings.stuck_after_s)
         self._taken_in: list[Ticket] = []
         """Tickets that are not handed over yet."""
         self._outcomes: SimpleQueue[tuple[Ticket, Outcome]] = SimpleQueue()
@@ -78,6 +79,10 @@ class KafkaThread:
 
     def start(self) -> None:
         self._thread.start()
+
+    def part(self, limit_s: float) -> Part:
+        """What a watchdog watches."""
+        return Part("Kafka thread", self._thread, lambda: None if self.ended.done() else self.reporter.beat_s, limit_s)
 
     def finish(self, ticket: Ticket, outcome: Outcome) -> None:
         """Hand in the outcome of a ticket. From any thread."""

@@ -18,6 +18,7 @@ from worker.models.runner import Run, Runner, Scores
 from worker.models.settings import BatchSettings
 from worker.models.thread import InferenceThread
 from worker.observe.metrics import Metrics
+from worker.observe.watchdog import Part
 from worker.records import Head, Prediction
 
 _CHANNELS = 3
@@ -99,6 +100,10 @@ class Batcher:
         """Starts the inference thread. Called once, in the running event loop."""
         self._loop = asyncio.get_running_loop()
         self._thread.start()
+
+    def part(self, limit_s: float) -> Part:
+        """What a watchdog watches: a model that takes longer than this for a batch stands still."""
+        return Part("inference thread", self._thread.thread, lambda: self._thread.busy_since_s, limit_s, must_live=True)
 
     def expected(self) -> Expectation:
         """`with batcher.expected():` round an event's way to `join`, so that a batch may wait for it.

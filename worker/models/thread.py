@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -22,13 +23,16 @@ class InferenceThread:
         self._done = done
         self._died = died
         self._batches: queue.SimpleQueue[PixelBatch | None] = queue.SimpleQueue()
+        # A daemon: a second signal leaves at once, whatever the model is doing.
+        self.thread = threading.Thread(target=self._infer, name="inference", daemon=True)
+        self.busy_since_s: float | None = None
+        """Since when, by the monotonic clock, it computes what it computes now; None while it waits for a batch."""
 
     def start(self) -> None:
         """Called once, in the running event loop."""
         self._loop = asyncio.get_running_loop()
         self._over: asyncio.Future[None] = self._loop.create_future()
-        # A daemon: a second signal leaves at once, whatever the model is doing.
-        threading.Thread(target=self._infer, name="inference", daemon=True).start()
+        self.thread.start()
 
     def submit(self, pixels: PixelBatch) -> None:
         """Hands over (N, H, W, 3) uint8 pixels, which stay as they are until `done` is called for them."""
@@ -63,9 +67,11 @@ class InferenceThread:
                 else:
                     ending = pixels is None
                     if pixels is not None:
+                        self.busy_since_s = time.monotonic()
                         under_way.append(self._runner.begin(pixels))
                     continue
             self._loop.call_soon_threadsafe(self._done, self._runner.finish(under_way.popleft()))
+            self.busy_since_s = time.monotonic() if under_way else None
 
     def _finish(self, death: BaseException | None) -> None:
         if death is not None:

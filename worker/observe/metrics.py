@@ -55,6 +55,12 @@ class Metrics:
             ["topic", "partition"],
             registry=self.registry,
         )
+        self.stuck = Gauge(
+            "image_worker_stuck_partition",
+            "1 while the partition's oldest record is unsettled for longer than `kafka.stuck_after_s`.",
+            ["topic", "partition"],
+            registry=self.registry,
+        )
         self.lag = Gauge(
             "image_worker_lag_records",
             "Records of the partition that are not yet committed: its high watermark less the committed offset.",

@@ -26,6 +26,12 @@ class ObserveSettings(Section):
     stuck_after_s: float = Field(
         30.0,
         gt=0,
-        description="Seconds without progress of a loop after which /livez says that it stands still. Above "
-        "the longest pause that is normal: a settlement step of 1 s, a rebalance.",
+        description="Seconds without a sign of life of the event loop or the Kafka thread after which the worker logs "
+        "its stack and leaves with an error. Above the longest pause that is normal: a settlement step of 1 s.",
+    )
+    stuck_batch_after_s: float = Field(
+        300.0,
+        gt=0,
+        description="Seconds that the model may take for one batch, after which the worker does the same. Far above "
+        "what the slowest batch takes, a first one that is compiled included.",
     )
