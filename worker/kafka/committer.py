@@ -1,60 +1,74 @@
-"""Synchronous commits with a time limit. librdkafka's have none: while the broker is away they block (seen in 2.16).
+"""Commits with a time limit, on the one thread that polls.
 
-A thread of its own waits for the answer, so that the Kafka thread can go on polling, and say that it waits. A commit
-that is answered late is no danger: it carries the member's generation of the time it was sent, and the coordinator
-refuses one of a generation that is over.
+librdkafka's synchronous commit has no time limit: while the broker is away it blocks (seen in 2.16). Nor can another
+thread make it: confluent-kafka 2.16 keeps each call of another thread waiting while a poll is under way, with the
+rebalance callback that runs in it (its pull request 2322), so a drain in a callback would never commit; and it keeps
+the poll waiting while the commit is unanswered.
+
+So a commit is sent without waiting, and then the group is asked what it holds, which has a time limit. What the broker
+refuses is heard of in a later poll.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future, wait
-from queue import SimpleQueue
-from typing import Generic, TypeVar
+import time
+from collections.abc import Callable, Iterable, Mapping
 
-K = TypeVar("K")
-V = TypeVar("V")
+from confluent_kafka import KafkaException
+
+from worker.kafka.ledger import Partition, Position
+
+_LOOK_AGAIN_S = 0.005
+
+Send = Callable[[Mapping[Partition, Position]], None]
+Held = Callable[[Iterable[Partition], float], Mapping[Partition, Position]]
 
 
-class Committer(Generic[K, V]):
-    """Runs one commit at a time. Its methods are called by the Kafka thread."""
+class Committer:
+    """Brings one commit at a time to its end. Used by the Kafka thread alone."""
 
-    def __init__(self, commit: Callable[[Mapping[K, V]], bool]) -> None:
-        self._commit = commit
-        self._work: SimpleQueue[tuple[Mapping[K, V], Future[bool]] | None] = SimpleQueue()
-        self._pending: tuple[Mapping[K, V], Future[bool]] | None = None
-        # A daemon: a commit that is never answered must not keep the process from ending.
-        threading.Thread(target=self._run, name="commit", daemon=True).start()
+    def __init__(self, send: Send, held: Held) -> None:
+        """`send` returns at once; `held` asks what the group holds, within a time limit, and may raise KafkaException.
 
-    def commit(self, positions: Mapping[K, V], timeout_s: float) -> bool:
-        """Whether all of the positions are committed. False when time is up: the next call waits on.
-
-        Raises what the commit raised.
+        Both may be called inside a rebalance callback.
         """
-        if self._pending is None:
-            self._submit(positions)
-        assert self._pending is not None
-        committing, answer = self._pending
-        if not wait([answer], timeout_s).done:
+        self._send = send
+        self._held = held
+        self._sent: Mapping[Partition, Position] = {}
+        self.unanswered = 0
+        """Commits that were sent and neither taken nor refused yet, as far as was heard."""
+
+    def commit(self, positions: Mapping[Partition, Position], timeout_s: float) -> bool:
+        """Whether the group holds all of the positions. False when time is up: the next call goes on.
+
+        What is under way is not sent again, lest many an old commit arrives when the broker is back. After a rebalance
+        fewer positions are asked for than were sent.
+        """
+        deadline_s = time.monotonic() + timeout_s
+        if not self.unanswered or not positions.items() <= self._sent.items():
+            self._sent = dict(positions)
+            self.unanswered += 1
+            self._send(positions)
+        while not self._holds(positions, deadline_s):
+            if time.monotonic() >= deadline_s:
+                return False
+            time.sleep(_LOOK_AGAIN_S)
+        return True
+
+    def answered(self) -> None:
+        """Note that a commit was taken or refused."""
+        self.unanswered -= 1
+
+    def _holds(self, positions: Mapping[Partition, Position], deadline_s: float) -> bool:
+        try:
+            held = self._held(positions, max(_LOOK_AGAIN_S, deadline_s - time.monotonic()))
+        except KafkaException:
             return False
-        self._pending = None
-        # After a rebalance fewer positions are asked for than are under way; more are asked for by the next settlement.
-        return answer.result() and positions.items() <= committing.items()
+        return all(is_reached(held.get(partition), position) for partition, position in positions.items())
 
-    def close(self, timeout_s: float) -> bool:
-        """Wait for a commit under way and end the thread. False where it is still not answered."""
-        self._work.put(None)
-        return self._pending is None or bool(wait([self._pending[1]], timeout_s).done)
 
-    def _submit(self, positions: Mapping[K, V]) -> None:
-        self._pending = (positions, Future())
-        self._work.put(self._pending)
-
-    def _run(self) -> None:
-        while (work := self._work.get()) is not None:
-            positions, answer = work
-            try:
-                answer.set_result(self._commit(positions))
-            except BaseException as error:  # noqa: BLE001 - raised by whoever takes the answer
-                answer.set_exception(error)
+def is_reached(committed: Position | None, sent: Position) -> bool:
+    """Whether what is committed is what was sent, or beyond it."""
+    if committed is None or committed.offset < sent.offset:
+        return False
+    return committed.offset > sent.offset or committed.metadata == sent.metadata

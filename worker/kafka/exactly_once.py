@@ -21,6 +21,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException
 
 from worker.errors import Fatal
+from worker.kafka.committer import is_reached
 from worker.kafka.deadletter import DeadLetters
 from worker.kafka.instance import Claim
 from worker.kafka.ledger import Partition, Position, Settlement, Ticket
@@ -192,7 +193,7 @@ class ExactlyOnceSink:
         except KafkaException as error:
             raise Aborted(f"the group's offsets are unknown: {error.args[0].str()}") from error
         self._committing = False
-        return all(_holds(committed.get(each), position) for each, position in self._sent.items())
+        return all(is_reached(committed.get(each), position) for each, position in self._sent.items())
 
     def _note_stale(self) -> None:
         if self._refused is None or self._refused[0] is not self._membership:
@@ -208,13 +209,6 @@ class ExactlyOnceSink:
                 "4.3 do so with kafka.group_protocol consumer: set it to classic; nothing was lost"
             )
         return True
-
-
-def _holds(committed: Position | None, sent: Position) -> bool:
-    """Whether what is committed is what was sent, or beyond it."""
-    if committed is None or committed.offset < sent.offset:
-        return False
-    return committed.offset > sent.offset or committed.metadata == sent.metadata
 
 
 def _left_s(deadline_s: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ log = structlog.get_logger(__name__)
 _SESSION_TIMEOUT_MS = 45_000
 """The default of librdkafka's session.timeout.ms, and of the broker's for `group.protocol=consumer`."""
 
+_LAST_POLL_S = 0.1
 _LAST_COMMIT_S = 5.0
 """How long leaving waits for a commit under way."""
 
@@ -83,10 +85,11 @@ class Source:
         someone else's by then (seen on Apache Kafka 4.3.1), so it is taken nowhere else.
         """
         properties = {**consumer_properties(settings), "enable.partition.eof": window is not None}
+        properties["on_commit"] = self._on_commit
         self.patience_s = float(properties.get("session.timeout.ms", _SESSION_TIMEOUT_MS)) / 1000
         """How long the group waits for a member that stands still, before it gives its partitions to others."""
         self._consumer = open_client(Consumer, properties, ClientErrors("consumer"))
-        self._committer = Committer(self._commit)
+        self._committer = Committer(self._send_commit, self.committed)
 
     def subscribe(self) -> None:
         self._consumer.subscribe(
@@ -177,8 +180,11 @@ class Source:
 
     def close(self) -> None:
         """Leave the group. Runs the revoke callback for what is still assigned."""
-        if not self._committer.close(_LAST_COMMIT_S):
-            # Closing would pull the client from under the commit. The group notices by its session that we are gone.
+        deadline_s = time.monotonic() + _LAST_COMMIT_S
+        while self._committer.unanswered and time.monotonic() < deadline_s:
+            self._consumer.poll(_LAST_POLL_S)
+        if self._committer.unanswered:
+            # Closing would wait for the commit. The group notices by its session that we are gone.
             log.error("kafka.commit_unanswered", next="leave without saying good-bye")
             _unanswered.append(self._consumer)
             return
@@ -226,21 +232,27 @@ class Source:
             failure, self._failure = self._failure, None
             raise failure
 
-    def _commit(self, positions: Mapping[Partition, Position]) -> bool:
-        """On the committer's thread."""
-        try:
-            results = self._consumer.commit(offsets=list(kafka_offsets(positions)), asynchronous=False)
-        except KafkaException as error:
-            return self._refused(error.args[0])
-        # The call raises only the overall error: each partition has one of its own.
-        passed = [self._refused(result.error) for result in results or () if result.error is not None]
-        return all(passed)
+    def _on_commit(self, overall: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        def act() -> None:
+            self._committer.answered()
+            # Each partition has an error of its own, and the first one says it.
+            errors = [overall, *(entry.error for entry in partitions)]
+            if refusal := next(filter(None, errors), None):
+                self._refused(refusal)
 
-    def _refused(self, error: KafkaError) -> bool:
+        self._guarded(act)
+
+    def _send_commit(self, positions: Mapping[Partition, Position]) -> None:
+        try:
+            self._consumer.commit(offsets=list(kafka_offsets(positions)), asynchronous=True)
+        except KafkaException as error:
+            self._committer.answered()
+            self._refused(error.args[0])
+
+    def _refused(self, error: KafkaError) -> None:
         if error.code() not in _COMMIT_AGAIN and not error.retriable():
             raise Fatal(f"Kafka refused to commit offsets: {error.str()} ({error.name()}); nothing was lost")
         log.warning("kafka.commit_refused", error=error.str(), code=error.name(), next="poll and try again")
-        return False
 
 
 def source_record(message: Message) -> SourceRecord:

@@ -2,88 +2,90 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-import pytest
+from confluent_kafka import KafkaError, KafkaException
 
-from worker.errors import Fatal
 from worker.kafka.committer import Committer
+from worker.kafka.ledger import Partition, Position
 
 SOON = 20.0
 AT_ONCE = 0.01
+A, B = ("images", 0), ("images", 1)
 
 
-class Broker:
-    """Answers a commit when it is told to."""
+class Coordinator:
+    """Takes commits and tells what it holds; while it is away, neither."""
 
-    def __init__(self, *, passes: bool = True) -> None:
-        self.passes = passes
-        self.may_answer = threading.Event()
-        self.asked: list[Mapping[str, int]] = []
+    def __init__(self) -> None:
+        self.away = False
+        self.sent: list[Mapping[Partition, Position]] = []
+        self.held: dict[Partition, Position] = {}
+        self.committer = Committer(self._take, self._tell)
 
-    def commit(self, positions: Mapping[str, int]) -> bool:
-        self.asked.append(positions)
-        self.may_answer.wait()
-        return self.passes
+    def _take(self, positions: Mapping[Partition, Position]) -> None:
+        self.sent.append(positions)
+        if not self.away:
+            self.held.update(positions)
+
+    def _tell(self, partitions: Iterable[Partition], timeout_s: float) -> Mapping[Partition, Position]:
+        if self.away:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return {partition: self.held[partition] for partition in partitions if partition in self.held}
+
+    def is_back(self) -> None:
+        """What was sent meanwhile arrives."""
+        self.away = False
+        for positions in self.sent:
+            self.held.update(positions)
 
 
-def test_a_commit_that_is_answered_in_time_is_done() -> None:
-    broker = Broker()
-    broker.may_answer.set()
-    assert Committer(broker.commit).commit({"a": 1}, SOON)
-    assert broker.asked == [{"a": 1}]
+def test_a_commit_is_done_when_the_group_holds_it_though_no_answer_was_heard() -> None:
+    coordinator = Coordinator()
+    assert coordinator.committer.commit({A: Position(1)}, SOON)
+    assert coordinator.committer.unanswered == 1
 
 
 def test_a_commit_that_is_not_answered_is_waited_for_again_and_not_sent_twice() -> None:
-    broker = Broker()
-    committer = Committer(broker.commit)
-    assert not committer.commit({"a": 1}, AT_ONCE)
-    assert not committer.commit({"a": 1}, AT_ONCE)
-    broker.may_answer.set()
-    assert committer.commit({"a": 1}, SOON)
-    assert broker.asked == [{"a": 1}]
+    coordinator = Coordinator()
+    coordinator.away = True
+    assert not coordinator.committer.commit({A: Position(1)}, AT_ONCE)
+    assert not coordinator.committer.commit({A: Position(1)}, AT_ONCE)
+    coordinator.is_back()
+    assert coordinator.committer.commit({A: Position(1)}, SOON)
+    assert coordinator.sent == [{A: Position(1)}]
 
 
-def test_a_late_answer_counts_for_the_partitions_that_are_left() -> None:
-    broker = Broker()
-    committer = Committer(broker.commit)
-    assert not committer.commit({"a": 1, "b": 2}, AT_ONCE)
-    broker.may_answer.set()
-    assert committer.commit({"b": 2}, SOON)
+def test_after_a_rebalance_the_rest_of_what_was_sent_is_waited_for() -> None:
+    coordinator = Coordinator()
+    coordinator.away = True
+    assert not coordinator.committer.commit({A: Position(1), B: Position(2)}, AT_ONCE)
+    coordinator.is_back()
+    assert coordinator.committer.commit({B: Position(2)}, SOON)
+    assert len(coordinator.sent) == 1
 
 
-def test_a_late_answer_does_not_count_for_what_was_not_in_it() -> None:
-    broker = Broker()
-    committer = Committer(broker.commit)
-    assert not committer.commit({"a": 1}, AT_ONCE)
-    broker.may_answer.set()
-    assert not committer.commit({"a": 5}, SOON)
-    assert committer.commit({"a": 5}, SOON)
-    assert broker.asked == [{"a": 1}, {"a": 5}]
+def test_the_next_commit_is_sent_though_the_answer_to_the_last_one_was_not_heard() -> None:
+    coordinator = Coordinator()
+    assert coordinator.committer.commit({A: Position(1)}, SOON)
+    assert coordinator.committer.commit({A: Position(2)}, SOON)
+    assert coordinator.held == {A: Position(2)}
 
 
-def test_a_refused_commit_is_not_done_and_is_sent_again() -> None:
-    broker = Broker(passes=False)
-    broker.may_answer.set()
-    committer = Committer(broker.commit)
-    assert not committer.commit({"a": 1}, SOON)
-    broker.passes = True
-    assert committer.commit({"a": 1}, SOON)
+def test_a_commit_that_was_refused_is_sent_again() -> None:
+    coordinator = Coordinator()
+    coordinator.away = True
+    assert not coordinator.committer.commit({A: Position(1)}, AT_ONCE)
+    coordinator.committer.answered()
+    coordinator.away = False
+    assert coordinator.committer.commit({A: Position(1)}, SOON)
+    assert len(coordinator.sent) == 2
 
 
-def test_what_a_commit_raises_is_raised_to_whoever_waits() -> None:
-    def fail(_positions: Mapping[str, int]) -> bool:
-        raise Fatal("never")
-
-    with pytest.raises(Fatal, match="never"):
-        Committer(fail).commit({"a": 1}, SOON)
-
-
-def test_closing_says_whether_a_commit_is_still_under_way() -> None:
-    broker = Broker()
-    committer = Committer(broker.commit)
-    assert not committer.commit({"a": 1}, AT_ONCE)
-    assert not committer.close(AT_ONCE)
-    broker.may_answer.set()
-    assert committer.close(SOON)
+def test_an_older_commit_and_one_that_says_less_are_not_taken_for_this_one() -> None:
+    coordinator = Coordinator()
+    committer = coordinator.committer
+    assert committer.commit({A: Position(1)}, SOON)
+    coordinator.committer = Committer(lambda positions: None, coordinator._tell)
+    assert not coordinator.committer.commit({A: Position(2)}, AT_ONCE)
+    assert not coordinator.committer.commit({A: Position(1, metadata="more is done")}, AT_ONCE)
