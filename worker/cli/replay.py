@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from worker.cli.common import numbers, quiet_logs, resolved
+from worker.cli.common import numbers, quiet_logs, resolved, table_console
 from worker.cli.root import app, leave
 from worker.cli.run import run_until_signalled
 
@@ -53,12 +53,18 @@ def replay(
     if job.plan.complete:
         typer.echo(f"replay {job.plan.id} is done already")
     elif dry_run:
-        raise NotImplementedError
+        asyncio.run(_rehearse(job))
     else:
         job.make_topics()
         asyncio.run(_run(job))
         typer.echo(f"replay {job.plan.id} is done")
     leave(0)
+
+
+async def _rehearse(job: Job) -> None:
+    from worker.replay.rehearsal import rehearse
+
+    table_console().print((await rehearse(job)).table())
 
 
 async def _run(job: Job) -> None:

@@ -51,6 +51,10 @@ class Membership:
     def exists(self) -> bool:
         return self.state != "dead"
 
+    def __str__(self) -> str:
+        count = len(self.members)
+        return f"{self.state}, {count} member{'s' if count != 1 else ''}" if self.exists else "there is no such group"
+
 
 class GroupLook:
     """One group. Each call asks its coordinator; Fatal where that does not answer, or refuses."""

@@ -103,6 +103,7 @@ class Window:
             return
         if group.commit({partition: Position(end.base, metadata=end.metadata)}, _CLOSE_S):
             self._closed.add(partition)
+            self.standing.hurry()
             log.info("kafka.partition_replayed", partition="{}[{}]".format(*partition), until=end.base)
 
     def _say_what_it_waits_for(self, own: Sequence[Partition]) -> None:

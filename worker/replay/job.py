@@ -55,10 +55,13 @@ class Job:
             raise Fatal(f"replay {self.plan.id} was stopped with {left} offsets left: the same command goes on with it")
 
 
-def prepare(found: Resolved, request: Request) -> Job:
-    """Load the model and look at the topic and the group. Joins and commits nothing. Raises Fatal."""
+def prepare(found: Resolved, request: Request, given: Classifier | None = None) -> Job:
+    """Load the model, unless one is given, and look at the topic and the group. Joins and commits nothing.
+
+    Raises Fatal.
+    """
     settings = found.settings
-    classifier = load(settings.model)
+    classifier = given or load(settings.model)
     identity = request.identity(settings.kafka.topics.input, classifier.identity.fingerprint)
     port_is_told = found.origins.get(("observe", "port"), "").startswith("flag")
     own = derived(settings, request, identity, port_is_told=port_is_told)
