@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TypeVar
 
-from confluent_kafka import ConsumerGroupState, ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupState,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient
 
 from worker.errors import Fatal
@@ -16,9 +22,14 @@ from worker.kafka.ledger import Position
 from worker.kafka.properties import client_properties
 from worker.kafka.settings import KafkaSettings
 
-T = TypeVar("T")
-
 _TIMEOUT_S = 10.0
+_AGAIN_S = 0.1
+_MOVING = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+}
+"""The group's coordinator is being made, or moves: it answers in a moment."""
 _HINTS = {
     KafkaError.GROUP_AUTHORIZATION_FAILED: "ask for READ and DESCRIBE on the group",
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "ask for READ on the topic",
@@ -62,10 +73,17 @@ class GroupLook:
     def __init__(self, settings: KafkaSettings, group: str) -> None:
         self.group = group
         self._admin = open_client(AdminClient, client_properties(settings), ClientErrors("admin"))
+        # It joins nothing. An AdminClient that asks for offsets while their coordinator moves ends the process with a
+        # segmentation fault (seen in librdkafka 2.16.0, in rd_kafka_handle_OffsetFetch).
+        asker = {**client_properties(settings), "group.id": group, "isolation.level": "read_uncommitted"}
+        self._asker = open_client(Consumer, asker, ClientErrors("offsets"))
 
     def membership(self) -> Membership:
         futures = self._admin.describe_consumer_groups([self.group], request_timeout=_TIMEOUT_S)
-        found = self._answer(futures[self.group])
+        try:
+            found = futures[self.group].result()
+        except KafkaException as error:
+            raise self._failed(error.args[0]) from error
         state = found.state if isinstance(found.state, ConsumerGroupState) else ConsumerGroupState.UNKNOWN
         members = tuple(
             Member(
@@ -77,41 +95,38 @@ class GroupLook:
         )
         return Membership(state.name.lower(), members)
 
-    def committed(self, topic: str, numbers: Iterable[int]) -> dict[int, Position]:
+    def committed(self, topic: str, numbers: Iterable[int], timeout_s: float = _TIMEOUT_S) -> dict[int, Position]:
         """The committed offsets of the partitions that have one."""
-        return self.told(self.ask(topic, numbers))
-
-    def ask(self, topic: str, numbers: Iterable[int]) -> Future[ConsumerGroupTopicPartitions]:
-        """Ask for the committed offsets; `told` has them when the future is done."""
-        wanted = ConsumerGroupTopicPartitions(self.group, [TopicPartition(topic, number) for number in numbers])
-        return self._admin.list_consumer_group_offsets([wanted], request_timeout=_TIMEOUT_S)[self.group]
-
-    def told(self, answer: Future[ConsumerGroupTopicPartitions]) -> dict[int, Position]:
-        """What `ask` asked for, waiting for it where it is not there yet."""
-        found = self._checked(answer)
-        return {e.partition: Position(e.offset, metadata=e.metadata or "") for e in found if e.offset >= 0}
+        wanted = [TopicPartition(topic, number) for number in numbers]
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            try:
+                found = _checked(self._asker.committed(wanted, timeout=timeout_s))
+            except KafkaException as error:
+                if error.args[0].code() not in _MOVING or time.monotonic() >= deadline_s:
+                    raise self._failed(error.args[0]) from error
+                time.sleep(_AGAIN_S)
+            else:
+                return {e.partition: Position(e.offset, metadata=e.metadata or "") for e in found if e.offset >= 0}
 
     def set(self, topic: str, offsets: Mapping[int, int]) -> None:
         """Commit offsets in the name of a group that has no members."""
         entries = [TopicPartition(topic, number, offset) for number, offset in offsets.items()]
         wanted = ConsumerGroupTopicPartitions(self.group, entries)
         futures = self._admin.alter_consumer_group_offsets([wanted], request_timeout=_TIMEOUT_S)
-        self._checked(futures[self.group])
-
-    def _checked(self, future: Future[ConsumerGroupTopicPartitions]) -> list[TopicPartition]:
-        """The partitions of an answer, in which each has an error of its own."""
-        entries = self._answer(future).topic_partitions or []
-        for entry in entries:
-            if entry.error is not None:
-                raise self._failed(entry.error)
-        return entries
-
-    def _answer(self, future: Future[T]) -> T:
         try:
-            return future.result()
+            _checked(futures[self.group].result().topic_partitions or [])
         except KafkaException as error:
             raise self._failed(error.args[0]) from error
 
     def _failed(self, error: KafkaError) -> Fatal:
         hint = _HINTS.get(error.code(), "is the cluster well, and is this its group?")
         return Fatal(f"group {self.group}: {error.str()} ({error.name()}): {hint}")
+
+
+def _checked(entries: list[TopicPartition]) -> list[TopicPartition]:
+    """The partitions of an answer, in which each has an error of its own. Raises KafkaException."""
+    for entry in entries:
+        if entry.error is not None:
+            raise KafkaException(entry.error)
+    return entries
