@@ -16,6 +16,7 @@ from confluent_kafka import Message, Producer, TopicPartition
 
 from tests.broker.test_delivery import assert_in_order, mixed
 from tests.broker.test_exactly_once import sources
+from tests.broker.test_faults import wait_for
 from tests.cli import ROOT, environment
 from tests.clusters import PATIENCE_S, Cluster, Reader, Topics, event, header
 from tests.replays import command, job, other_model, outputs, replayed, run
@@ -142,8 +143,8 @@ def test_two_processes_share_one_and_when_one_is_killed_the_other_does_its_part(
 ) -> None:
     topics = broker.topics()
     broker.produce(topics.input, mixed(1200))
-    flags = (f"kafka.delivery={delivery}", "kafka.transaction_timeout_s=2")
-    words = ["--from", "beginning", "--to", "300", "--id", "shared", "--rate", "150"]
+    flags = (f"kafka.delivery={delivery}", "kafka.transaction_timeout_s=2", "kafka.group_protocol=consumer")
+    words = ["--from", "beginning", "--to", "300", "--id", "shared", "--rate", "100"]
     broker.create(*(twin := [f"{name}.replay.shared" for name in (topics.results, topics.dead_letters)]))
     logs = [tmp_path / "first", tmp_path / "second"]
     with (
@@ -151,8 +152,8 @@ def test_two_processes_share_one_and_when_one_is_killed_the_other_does_its_part(
         replay_process(broker, topics, logs[0], words, *flags) as first,
         replay_process(broker, topics, logs[1], words, *flags) as second,
     ):
-        reader.until(400)
-        assert all(b"kafka.assigned" in log.read_bytes() for log in logs), "one came too late to show anything"
+        wait_for(lambda: all(b'"settled"' in log.read_bytes() for log in logs), "both are at work")
+        assert first.poll() is second.poll() is None, "it was over before there was anything to show"
         first.send_signal(signal.SIGKILL)
         first.wait()
         assert second.wait(PATIENCE_S) == 0, logs[1].read_text()
@@ -168,8 +169,8 @@ def test_two_processes_share_one_and_when_one_is_killed_the_other_does_its_part(
 
 def test_stopped_and_started_again_it_goes_on(broker: Cluster, tmp_path: Path) -> None:
     topics = broker.topics()
-    broker.produce(topics.input, mixed(1000))
-    words = ["--from", "beginning", "--to", "250", "--rate", "200"]
+    broker.produce(topics.input, mixed(500))
+    words = ["--from", "beginning", "--to", "100", "--rate", "100"]
     process = subprocess.Popen(
         command(broker, topics, ["replay", *words]), stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, text=True
     )
@@ -187,7 +188,7 @@ def test_stopped_and_started_again_it_goes_on(broker: Cluster, tmp_path: Path) -
         assert "offsets left: the same command goes on with it" in errors.splitlines()[-1]
         assert run(broker, topics, ["replay", *words]).returncode == 0
         outcomes = reader.rest()
-    assert len(outcomes) == len(sources(outcomes)) == sum(min(end, 250) for end in broker.ends(topics.input).values())
+    assert len(outcomes) == len(sources(outcomes)) == sum(min(end, 100) for end in broker.ends(topics.input).values())
 
 
 async def test_the_same_model_gives_the_same_ids_and_another_one_others_for_the_same_sources(broker: Cluster) -> None:

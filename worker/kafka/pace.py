@@ -12,7 +12,8 @@ class Pace:
     def __init__(self, rate: float, now_s: float) -> None:
         """`rate`: records a second."""
         self._rate = rate
-        self._room = max(1.0, rate * _BURST_S)
+        # Two at least: what comes in beyond one between two looks would be lost, and the rate missed.
+        self._room = max(2.0, rate * _BURST_S)
         self._tokens = self._room
         self._filled_s = now_s
 
