@@ -1,4 +1,4 @@
-"""`python -m benchmarks.web_server FOLDER`: serves a folder's files from memory; prints its port."""
+"""`python -m benchmarks.web_server FOLDER`: serves files from memory; prints its port. `?wait=10` takes 10 s."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ async def main(folder: Path) -> None:
     files = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
     async def serve(request: web.Request) -> web.Response:
+        await asyncio.sleep(float(request.query.get("wait", 0)))
         return web.Response(body=files[request.match_info["name"]], content_type="image/jpeg")
 
     app = web.Application()

@@ -18,24 +18,24 @@ class Publisher:
     def __init__(self, producer: Producer) -> None:
         self._producer = producer
         self._refused: list[tuple[Ticket, KafkaError]] = []
-        self.unreported = 0
-        """Outcomes whose delivery report is still to come."""
+        self.waiting: dict[Ticket, None] = {}
+        """Those whose delivery report is still to come, in the order in which they were handed in."""
 
     def produce(self, ticket: Ticket) -> None:
         """Hand in a ticket's outcome; what is wrong with it is among the refused, now or later."""
         assert ticket.outcome is not None
-        self.unreported += 1
+        self.waiting[ticket] = None
         try:
             self._enqueue(ticket.outcome.record, partial(self._reported, ticket))
         except KafkaException as error:
-            self.unreported -= 1
+            del self.waiting[ticket]
             self._refused.append((ticket, error.args[0]))
 
     def flush(self, deadline_s: float) -> bool:
         """Whether the broker has answered for all that was handed in, by the deadline at the latest."""
-        if self.unreported:
+        if self.waiting:
             self._producer.flush(max(0.0, deadline_s - time.monotonic()))
-        return not self.unreported
+        return not self.waiting
 
     def take_refused(self) -> list[tuple[Ticket, KafkaError]]:
         """What was refused since the last call, in the order in which it was."""
@@ -66,6 +66,6 @@ class Publisher:
 
     def _reported(self, ticket: Ticket, error: KafkaError | None, _message: Message) -> None:
         # A delivery report runs inside flush and must not raise: what failed is kept for the sink to look at.
-        self.unreported -= 1
+        del self.waiting[ticket]
         if error is not None:
             self._refused.append((ticket, error))

@@ -29,7 +29,9 @@ class Reader:
         """Raises Fatal where no broker answers, a topic is missing, or the start cannot be found."""
         wanted = dict.fromkeys(topics)
         assignment = [each for topic in wanted for each in _positioned(TopicOffsets(settings, topic), start)]
-        self._consumer = open_client(Consumer, consumer_properties(settings), ClientErrors("reader"))
+        # Whoever looks on goes on with what there is, where the records at its position are gone.
+        properties = {**consumer_properties(settings), "auto.offset.reset": "earliest"}
+        self._consumer = open_client(Consumer, properties, ClientErrors("reader"))
         self._consumer.assign(assignment)
 
     def read(self, timeout_s: float) -> SourceRecord | None:

@@ -73,7 +73,7 @@ class _Lane:
 
 
 def _read(settings: KafkaSettings, topic: str, lanes: Mapping[int, _Lane]) -> None:
-    properties = {**consumer_properties(settings), "enable.partition.eof": True}
+    properties = {**consumer_properties(settings), "enable.partition.eof": True, "auto.offset.reset": "earliest"}
     consumer = open_client(Consumer, properties, ClientErrors("sample"))
     try:
         consumer.assign([TopicPartition(topic, number, lane.start) for number, lane in lanes.items()])

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import structlog
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Producer
 
 from worker.kafka.clients import ClientErrors, open_client
 from worker.kafka.deadletter import DeadLetters
 from worker.kafka.ledger import Partition, Position, Settlement, Ticket
-from worker.kafka.properties import producer_properties
+from worker.kafka.properties import patience_s, untransacted_properties
 from worker.kafka.publisher import Publisher
 from worker.kafka.refusals import instead, is_for_what_it_is, never_published
 from worker.kafka.settings import KafkaSettings
@@ -65,16 +65,28 @@ class Sink(Protocol):
 
 
 class AtLeastOnceSink:
-    """Produce, await every delivery report, commit. A crash before the commit repeats outcomes, with the same ids."""
+    """Produce, await every delivery report, commit. A crash before the commit repeats outcomes, with the same ids.
+
+    In an outage outcomes wait for the broker, in order, however long it lasts; but not within librdkafka, which must
+    send nothing that a process which stood still has lost (`untransacted_properties`). It drops what has waited for the
+    group's patience, and not all of it in one moment: so in half that time the sink gives the producer up, with all
+    that it holds, and hands what has no report to a new one. What was on its way to the broker may be there twice.
+    """
 
     def __init__(self, settings: KafkaSettings, dead_letters: DeadLetters) -> None:
+        self._settings = settings
         self._dead_letters = dead_letters
-        self._publisher = Publisher(open_client(Producer, producer_properties(settings), ClientErrors("producer")))
+        self._patience_s = patience_s(settings) / 2
+        self._due_s = 0.0
+        """When the producer is given up."""
+        self._publisher = self._new_publisher()
         self._settlement: Settlement | None = None
         self._again: deque[Ticket] = deque()
         """Those of batches that were refused, in their order: sent one at a time."""
         self._alone: Ticket | None = None
         """The last one that was."""
+        self._dropped: list[Ticket] = []
+        """Those that librdkafka had for too long, since this process stood still."""
 
     def open(self, timeout_s: float) -> bool:
         return True
@@ -82,9 +94,9 @@ class AtLeastOnceSink:
     def settle(self, settlement: Settlement, positions: Positions, group: Group, timeout_s: float) -> bool:
         if settlement is not self._settlement:
             self._settlement = settlement
-            self._alone = None
-            for ticket in settlement.tickets:
-                self._publisher.produce(ticket)
+            self._produce(settlement.tickets, positions(settlement))
+        elif self._dropped or (self._publisher.waiting and time.monotonic() >= self._due_s):
+            self._produce_again(settlement, positions)
         deadline_s = time.monotonic() + timeout_s
         if not self._published(deadline_s):
             return False
@@ -93,12 +105,35 @@ class AtLeastOnceSink:
     def close(self) -> None:
         self._publisher.close()
 
+    def _new_publisher(self) -> Publisher:
+        producer = open_client(Producer, untransacted_properties(self._settings), ClientErrors("producer"))
+        return Publisher(producer)
+
+    def _produce(self, tickets: Iterable[Ticket], owned: Mapping[Partition, Position]) -> None:
+        """Hand in those that are still ours."""
+        self._alone = None
+        self._due_s = time.monotonic() + self._patience_s
+        for ticket in tickets:
+            if ticket.partition in owned:
+                self._publisher.produce(ticket)
+
+    def _produce_again(self, settlement: Settlement, positions: Positions) -> None:
+        """Let a new producer begin with all that has no report."""
+        # Before the old producer is closed: that reports what it held as purged.
+        left = {*self._publisher.waiting, *self._dropped, *self._again}
+        self._publisher.close()
+        self._dropped.clear()
+        self._again.clear()
+        log.warning("kafka.producer_renewed", outcomes=len(left), next="publish what is still ours again")
+        self._publisher = self._new_publisher()
+        self._produce((ticket for ticket in settlement.tickets if ticket in left), positions(settlement))
+
     def _published(self, deadline_s: float) -> bool:
         """Whether every outcome is acknowledged, by the deadline at the latest."""
         while True:
             reported = self._publisher.flush(deadline_s)
             self._look_at_refused()
-            if not reported:
+            if not reported or self._dropped:
                 return False
             if not self._again:
                 return True
@@ -111,6 +146,9 @@ class AtLeastOnceSink:
         Any other refusal is fatal, and so is that of a dead letter made here.
         """
         for ticket, error in self._publisher.take_refused():
+            if error.code() == KafkaError._MSG_TIMED_OUT:
+                self._dropped.append(ticket)
+                continue
             if not is_for_what_it_is(error):
                 raise never_published(ticket, error)
             if ticket is not self._alone:

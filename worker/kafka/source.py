@@ -13,15 +13,13 @@ from worker.errors import Fatal
 from worker.kafka.clients import ClientErrors, open_client
 from worker.kafka.committer import Committer
 from worker.kafka.ledger import Partition, Position
-from worker.kafka.properties import consumer_properties
+from worker.kafka.properties import consumer_properties, patience_s
 from worker.kafka.settings import KafkaSettings
+from worker.kafka.starts import Start, Starts
 from worker.kafka.window import Window
 from worker.records import Coordinates, SourceRecord
 
 log = structlog.get_logger(__name__)
-
-_SESSION_TIMEOUT_MS = 45_000
-"""The default of librdkafka's session.timeout.ms, and of the broker's for `group.protocol=consumer`."""
 
 _LAST_POLL_S = 0.1
 _LAST_COMMIT_S = 5.0
@@ -60,9 +58,13 @@ _POLL_FATAL = {
 
 
 class Listener(Protocol):
-    """Who hears of rebalances. Called inside `poll`, on the Kafka thread; may commit and must not poll."""
+    """Who hears of rebalances. Called inside `poll`, on the Kafka thread; may commit and must not poll.
 
-    def assigned(self, partitions: Sequence[Partition]) -> None: ...
+    `waiting` is called again and again while an answer of the group's coordinator is awaited; False ends the wait.
+    """
+
+    def waiting(self) -> bool: ...
+    def assigned(self, starts: Mapping[Partition, Start]) -> None: ...
     def revoked(self, partitions: Sequence[Partition]) -> None: ...
     def lost(self, partitions: Sequence[Partition]) -> None: ...
 
@@ -84,28 +86,32 @@ class Source:
         A broker refuses the offsets of an older generation. It accepts those of a newer one for partitions that are
         someone else's by then (seen on Apache Kafka 4.3.1), so it is taken nowhere else.
         """
-        properties = {**consumer_properties(settings), "enable.partition.eof": window is not None}
-        properties["on_commit"] = self._on_commit
-        self.patience_s = float(properties.get("session.timeout.ms", _SESSION_TIMEOUT_MS)) / 1000
-        """How long the group waits for a member that stands still, before it gives its partitions to others."""
+        self.patience_s = patience_s(settings)
+        of_ours = {"on_commit": self._on_commit, "enable.partition.eof": window is not None}
+        properties = {**consumer_properties(settings), **of_ours}
         self._consumer = open_client(Consumer, properties, ClientErrors("consumer"))
         self._committer = Committer(self._send_commit, self.committed)
+        self._starts = Starts(settings, self._consumer, self.commit, window.bounds if window else None)
 
-    def subscribe(self) -> None:
+    def subscribe(self) -> bool:
+        """Join the group. False where the broker did not answer in time what has to be known first: call it again."""
+        if not self._starts.look():
+            return False
         self._consumer.subscribe(
             [self._settings.topics.input],
             on_assign=self._on_assign,
             on_revoke=self._on_revoke,
             on_lost=self._on_lost,
         )
+        return True
 
     def poll(self, timeout_s: float) -> Message | None:
         """The next message, or None. Rebalance callbacks run in here; what failed in one is raised from here."""
         message = self._consumer.poll(timeout_s)
         self._raise_failure()
-        if message is not None and self._window is not None and not self._window.takes(message):
+        if message is None or (self._window is not None and not self._window.takes(message)):
             return None
-        if message is None or (error := message.error()) is None:
+        if (error := message.error()) is None:
             return message
         if error.code() in _POLL_FATAL or error.fatal():
             hint = _POLL_FATAL.get(error.code(), "the consumer cannot go on")
@@ -160,18 +166,13 @@ class Source:
         _, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
         return high if high >= 0 else None
 
-    def low_watermark(self, partition: Partition) -> int:
-        """The partition's beginning as far as it is known without a round trip."""
-        low, _ = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)
-        return max(0, low)
-
     def committed(self, partitions: Iterable[Partition], timeout_s: float) -> dict[Partition, Position]:
         """What the group has committed, for the partitions of which it has something. Raises KafkaException."""
         wanted = [TopicPartition(*partition) for partition in partitions]
         found = self._consumer.committed(wanted, timeout=timeout_s)
-        for error in (entry.error for entry in found if entry.error is not None):
-            # Of one partition only, such as offsets that a transaction holds: that is not "nothing".
-            raise KafkaException(error)
+        for entry in found:
+            if entry.error is not None:  # such as offsets that a transaction holds: that is not "nothing"
+                raise KafkaException(entry.error)
         return {
             (entry.topic, entry.partition): Position(entry.offset, metadata=entry.metadata or "")
             for entry in found
@@ -195,17 +196,20 @@ class Source:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         def act() -> None:
-            self.membership = consumer.consumer_group_metadata()
-            self._listener.assigned(_plain(partitions))
-            consumer.incremental_assign(partitions)
+            self.membership = _membership(consumer)
+            starts = self._starts.of(_plain(partitions), self._listener.waiting)
+            begin = {partition: start.position for partition, start in starts.items()}
+            # Without their starts, at a stop, they are assigned to be given back: their records find no ticket.
+            consumer.incremental_assign(list(kafka_offsets(begin)) if starts else partitions)
             # librdkafka remembers a pause of an earlier assignment (seen in 2.16.1): say what holds now, either way.
             (consumer.pause if self._paused else consumer.resume)(partitions)
+            self._listener.assigned(starts)
 
         self._guarded(act)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         def act() -> None:
-            self.membership = consumer.consumer_group_metadata()
+            self.membership = _membership(consumer)
             try:
                 self._listener.revoked(_plain(partitions))
             finally:
@@ -253,6 +257,14 @@ class Source:
         if error.code() not in _COMMIT_AGAIN and not error.retriable():
             raise Fatal(f"Kafka refused to commit offsets: {error.str()} ({error.name()}); nothing was lost")
         log.warning("kafka.commit_refused", error=error.str(), code=error.name(), next="poll and try again")
+
+
+def _membership(consumer: Consumer) -> Any:
+    try:
+        return consumer.consumer_group_metadata()
+    except RuntimeError:
+        # librdkafka has none any more where it leaves the group by itself: seen while the brokers were away.
+        return None
 
 
 def source_record(message: Message) -> SourceRecord:

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
-from confluent_kafka import KafkaException
 
 from worker.kafka.ledger import Ledger, Partition, Position, Ticket
 from worker.kafka.source import Source
+from worker.kafka.starts import Start
 from worker.observe.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -71,6 +71,11 @@ class Reporter:
     """The records that were said to be stuck."""
     _committed: dict[Partition, int] = field(default_factory=dict)
 
+    def assigned(self, starts: Mapping[Partition, Start]) -> None:
+        """Note that reading begins in these partitions, possibly none."""
+        self.joined = True
+        self._committed.update({partition: start.position.offset for partition, start in starts.items()})
+
     def settled(self, tickets: Sequence[Ticket], positions: Mapping[Partition, Position], took_s: float) -> None:
         """Note a settlement that is done: the tickets that left the ledger, and the offsets committed for them."""
         self.broker_away = False
@@ -100,7 +105,6 @@ class Reporter:
         if now_s - self._reported_s < _INTERVAL_S:
             return
         self._reported_s = now_s
-        self._learn_committed()
         statuses = tuple(self._status(partition, ticket, now_s) for partition, ticket in self.ledger.oldest())
         for status in statuses:
             labels = (status.topic, str(status.partition))
@@ -130,20 +134,6 @@ class Reporter:
         if outcome.reason is not None:
             record = str(ticket.record.coordinates)
             log.warning(outcome.kind, record=record, reason=outcome.reason, detail=outcome.detail)
-
-    def _learn_committed(self) -> None:
-        """Ask once for the committed offsets of partitions that were just assigned."""
-        unknown = [partition for partition in self.ledger.partitions if partition not in self._committed]
-        if not unknown:
-            return
-        try:
-            found = self.source.committed(unknown, timeout_s=1.0)
-        except KafkaException as error:
-            log.warning("kafka.committed_unknown", error=str(error))
-            return
-        for partition in unknown:
-            committed = found.get(partition)
-            self._committed[partition] = committed.offset if committed else self.source.low_watermark(partition)
 
     def _status(self, partition: Partition, oldest: Ticket | None, now_s: float) -> PartitionStatus:
         committed = self._committed.get(partition)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 
@@ -21,6 +21,7 @@ from worker.kafka.ledger import Ledger, Partition, Position, Settlement, Ticket
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.sink import Sink
 from worker.kafka.source import Source, size_bytes, source_record
+from worker.kafka.starts import Start
 from worker.kafka.status import Reporter
 from worker.kafka.window import Window
 from worker.observe.metrics import Metrics
@@ -99,12 +100,19 @@ class KafkaThread:
 
     # Rebalances: called inside poll and close, on this thread.
 
-    def assigned(self, partitions: Sequence[Partition]) -> None:
-        known = self._window.take_over(self._source, partitions, self._step) if self._window is not None else {}
-        for partition in partitions:
-            self._ledger.assign(partition, known.get(partition))
-        self.reporter.joined = True
-        self._heard("assigned", partitions)
+    def waiting(self) -> bool:
+        self._step()
+        self._collect(0)
+        self._settle(_SETTLE_STEP_S)
+        return not self._stop.is_set()
+
+    def assigned(self, starts: Mapping[Partition, Start]) -> None:
+        for partition, start in starts.items():
+            self._ledger.assign(partition, start.progress)
+        if self._window is not None:
+            self._window.assigned({partition: start.progress for partition, start in starts.items()})
+        self.reporter.assigned(starts)
+        self._heard("assigned", starts)
 
     def revoked(self, partitions: Sequence[Partition]) -> None:
         self._heard("revoked", partitions)
@@ -126,7 +134,8 @@ class KafkaThread:
             # Before there are records: what an earlier run left open would hold back the offsets to begin with.
             while not self._stop.is_set() and not self._sink.open(_SETTLE_STEP_S):
                 self._step()
-            self._source.subscribe()
+            while not self._stop.is_set() and not self._source.subscribe():
+                self._step()
             while not self._stop.is_set():
                 self._cycle()
             if self._drain_at_stop:
@@ -242,7 +251,7 @@ class KafkaThread:
             self._abandon(void)
         self.reporter.forget(partitions)
 
-    def _heard(self, event: str, partitions: Sequence[Partition]) -> None:
+    def _heard(self, event: str, partitions: Collection[Partition]) -> None:
         self._metrics.rebalances.labels(event).inc()
         log.info(f"kafka.{event}", partitions=[f"{topic}[{number}]" for topic, number in partitions])
 
@@ -262,13 +271,13 @@ class KafkaThread:
     def _rewind(self, stood_still_s: float) -> None:
         """Void all that is in flight, and read it again where the partitions still are ours."""
         log.error("kafka.stood_still", seconds=round(stood_still_s, 1), next="nothing in flight is committed")
-        reached = {partition: self._ledger.progress(partition) for partition in self._ledger.partitions}
+        reached = self._ledger.progress()
         self._forget(tuple(reached))
         for partition, progress in reached.items():
             self._ledger.assign(partition, progress)
         if self._window is not None:
-            self._window.reopen(tuple(reached))
-        self._source.rewind({partition: progress.base for partition, progress in reached.items() if progress})
+            self._window.reopen(reached)
+        self._source.rewind({partition: progress.base for partition, progress in reached.items()})
 
 
 def raise_ended(ended: Future[None]) -> None:

@@ -9,14 +9,14 @@ by the broker's word: so a process whose colleague died takes its partitions ove
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 import structlog
 from confluent_kafka import KafkaError, Message
 
-from worker.kafka.bounds import Bounds, Group
+from worker.kafka.bounds import Bounds
 from worker.kafka.ledger import Partition, Position
 from worker.kafka.progress import Progress
 from worker.kafka.standing import Standing
@@ -25,6 +25,12 @@ log = structlog.get_logger(__name__)
 
 _CLOSE_S = 1.0
 _SAY_EVERY_S = 30.0
+
+
+class Group(Protocol):
+    """What is needed of the source."""
+
+    def commit(self, positions: Mapping[Partition, Position], timeout_s: float) -> bool: ...
 
 
 class InFlight(Protocol):
@@ -41,7 +47,7 @@ class Window:
 
     def __init__(self, bounds: Bounds, standing: Standing, *, rate: float | None = None) -> None:
         """`rate`: records a second that this process takes in at most."""
-        self._bounds = bounds
+        self.bounds = bounds
         self.standing = standing
         self.rate = rate
         self._ends: dict[Partition, Progress] = {}
@@ -54,18 +60,16 @@ class Window:
         self.arrived: set[Partition] = set()
         """Of which nothing more is to be taken in, and nothing at all of those that are not of the replay."""
 
-    def take_over(
-        self, group: Group, partitions: Sequence[Partition], beat: Callable[[], None]
-    ) -> dict[Partition, Progress]:
-        """As Bounds.take_over."""
-        taken = self._bounds.take_over(group, partitions, beat)
-        for partition, progress in taken.items():
-            self._ends[partition] = replace(progress, base=progress.until or 0, done=())
-        self.reopen(partitions)
-        self.arrived.update(partition for partition in partitions if partition not in taken)
-        return taken
+    def assigned(self, known: Mapping[Partition, Progress]) -> None:
+        """These are this member's from now on, each with what is done of it."""
+        for partition, progress in known.items():
+            if progress.until is not None:
+                self._ends[partition] = replace(progress, base=progress.until, done=())
+            else:
+                self.arrived.add(partition)
+        self.reopen(known)
 
-    def reopen(self, partitions: Sequence[Partition]) -> None:
+    def reopen(self, partitions: Iterable[Partition]) -> None:
         """These are read from now on, or from an earlier offset again."""
         for partition in partitions:
             if partition in self._ends:

@@ -28,6 +28,8 @@ def derived(settings: Settings, request: Request, identity: str, *, port_is_told
     group = {
         "group_id": kafka.group_id + suffix,
         "topics": topics,
+        # A partition that is not of the replay is read from somewhere, too, and its records are dropped.
+        "start": "earliest",
         # Of the group's and the host's names where there is none: then it is another one by itself.
         "transactional_id": own_id and own_id + suffix,
     }

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from worker.errors import Fatal
-from worker.kafka.bounds import Bounds, known_progress
+from worker.kafka.bounds import Bounds
 from worker.kafka.groups import GroupLook
+from worker.kafka.ledger import Position
 from worker.kafka.offsets import Extent, TopicOffsets
 from worker.kafka.points import Point
-from worker.kafka.progress import Span
+from worker.kafka.progress import Progress, Span, parse
 from worker.kafka.standing import Standing, length
 from worker.kafka.window import Window
 from worker.replay.request import Request
@@ -54,10 +55,20 @@ def plan(settings: Settings, request: Request, identity: str) -> Plan:
     topic, asked = settings.kafka.topics.input, request.asked(settings.kafka.topics.input)
     look = TopicOffsets(settings.kafka, topic, request.partitions)
     committed = GroupLook(settings.kafka, settings.kafka.group_id).committed(topic, look.numbers)
-    known = {number: known_progress(position, asked) for number, position in committed.items()}
+    known = {number: _known(position, asked) for number, position in committed.items()}
     fresh = _spans(look, *request.points) if known.keys() < set(look.numbers) else {}
     begun = {number: (progress.base, progress.until or 0) for number, progress in known.items()}
     return Plan(identity, settings, dict(sorted((fresh | begun).items())), frozenset(begun), asked, request.rate)
+
+
+def _known(position: Position, asked: str) -> Progress:
+    """How far a partition is that was begun before. Raises Fatal where that was not this replay."""
+    try:
+        progress = parse(position.offset, position.metadata)
+    except ValueError as error:
+        raise Fatal(f"the progress of this replay cannot be read: {error}: choose another --id") from error
+    Bounds({}, asked).check(progress)
+    return progress
 
 
 def _spans(look: TopicOffsets, first: Point, last: Point) -> dict[int, Span]:

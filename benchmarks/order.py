@@ -1,0 +1,123 @@
+"""Order: what addresses that hang cost the other images, published as they are done and in the order of their events.
+
+As they are done (`kafka.order=none`): events come at a steady rate, in one run all good, in the other every 200th
+hangs for ten seconds. What counts is the p99 of the others, from produced to visible. In order: a backlog, with and
+without such addresses in its first part, and the time until all of it is settled.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import time
+from collections.abc import Iterator
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from benchmarks.report import Report
+from benchmarks.stage import Stage, stage, wait_until_committed, worker
+from tests.clusters import Topics
+
+_EVERY = 200
+_HANG_S = 10
+_PATIENT = "images.read_timeout_s=20"
+"""So that they come in the end."""
+_RATE = 60
+"""Events a second: well below what the machine can do, since a queue would hide what is measured."""
+
+
+def run(quick: bool) -> Report:
+    count, backlog, rounds = (300, 1500, 1) if quick else (3000, 8000, 2)
+    seen: dict[bool, list[list[float]]] = {False: [], True: []}
+    took: dict[bool, list[float]] = {False: [], True: []}
+    with stage() as parts:
+        for _ in range(rounds):
+            for hang in (False, True):
+                seen[hang].append(sorted(_visible_ms(parts, count, hang=hang)))
+                took[hang].append(_backlog_s(parts, backlog, hang=hang))
+    p99 = {hang: [_at(each, 0.99) for each in seen[hang]] for hang in seen}
+    slower = statistics.median(bad / good for good, bad in zip(p99[False], p99[True], strict=True))
+    faster = statistics.median(good / bad for good, bad in zip(took[False], took[True], strict=True))
+    return Report(
+        "addresses that hang",
+        f"as they are done: {slower:.2f} times the p99 of the others; in order: {faster:.2f} times the images/s",
+        "<= 1.5; about 1",
+        slower <= 1.5 and faster >= 0.95,
+        {
+            "events in each run": f"{count} at {_RATE}/s, a backlog of {backlog}",
+            **{
+                f"{_name(hang)}: p50, p99 ms by round": [f"{_at(e, 0.5):.1f}, {_at(e, 0.99):.1f}" for e in seen[hang]]
+                for hang in seen
+            },
+            **{
+                f"{_name(hang)}: images/s of the backlog by round": [round(backlog / each) for each in took[hang]]
+                for hang in took
+            },
+        },
+    )
+
+
+def _name(hang: bool) -> str:
+    return f"1 in {_EVERY} hangs {_HANG_S} s" if hang else "all good"
+
+
+def _at(ordered: list[float], share: float) -> float:
+    return ordered[int(len(ordered) * share)]
+
+
+def _events(parts: Stage, count: int, *, hang_until: int) -> Iterator[dict[str, str]]:
+    """Every 200th of the first so many hangs."""
+    for number in range(count):
+        address = parts.addresses[number % len(parts.addresses)]
+        hangs = number % _EVERY == _EVERY // 2 and number < hang_until
+        yield {
+            "url": f"{address}?wait={_HANG_S}" if hangs else address,
+            "id": f"{'hung' if hangs else 'good'} {number}",
+        }
+
+
+def _visible_ms(parts: Stage, count: int, *, hang: bool) -> list[float]:
+    """Of the good events, ms from produced to visible."""
+    topics = parts.cluster.topics()
+    with worker(parts.flags(topics, "events.output_encoding=json", "kafka.order=none", _PATIENT)):
+        parts.events(topics, 100)
+        wait_until_committed(parts, topics, 100)
+        return _follow(parts, topics, list(_events(parts, count, hang_until=count if hang else 0)))
+
+
+def _follow(parts: Stage, topics: Topics, events: list[dict[str, str]]) -> list[float]:
+    servers = parts.cluster.bootstrap_servers
+    producer = Producer({"bootstrap.servers": servers, "linger.ms": 0, "log_level": 0})
+    consumer = Consumer({"bootstrap.servers": servers, "group.id": "order", "log_level": 0})
+    consumer.assign([TopicPartition(topics.results, n, end) for n, end in parts.cluster.ends(topics.results).items()])
+    consumer.poll(1.0)
+    produced: dict[str, float] = {}
+    visible: list[float] = []
+    good, started_s = sum(event["id"].startswith("good") for event in events), time.monotonic()
+    while len(visible) < good:
+        due = min(len(events), int((time.monotonic() - started_s) * _RATE) + 1)
+        for event in events[len(produced) : due]:
+            produced[event["id"]] = time.monotonic()
+            producer.produce(topics.input, json.dumps(event))
+        producer.poll(0)
+        message = consumer.poll(0.002)
+        if message is None or message.error():
+            continue
+        name = json.loads(message.value() or b"")["reference"]["id"]
+        if name.startswith("good"):
+            visible.append((time.monotonic() - produced[name]) * 1000)
+    consumer.close()
+    return visible
+
+
+def _backlog_s(parts: Stage, count: int, *, hang: bool) -> float:
+    """Seconds until a backlog is settled in order. Its last part is good: what hangs has ended by then."""
+    topics = parts.cluster.topics()
+    with worker(parts.flags(topics, _PATIENT)):
+        parts.events(topics, 100)
+        wait_until_committed(parts, topics, 100)
+        events = _events(parts, count, hang_until=count // 3 if hang else 0)
+        started_s = time.monotonic()
+        parts.cluster.produce(topics.input, ({"value": json.dumps(each)} for each in events))
+        wait_until_committed(parts, topics, 100 + count)
+        return time.monotonic() - started_s
