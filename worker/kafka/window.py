@@ -108,7 +108,7 @@ class Window:
         if group.commit({partition: Position(end.base, metadata=end.metadata)}, _CLOSE_S):
             self._closed.add(partition)
             self.standing.hurry()
-            log.info("kafka.partition_replayed", partition="{}[{}]".format(*partition), until=end.base)
+            log.info("replay.partition_done", partition="{}[{}]".format(*partition), until=end.base)
 
     def _say_what_it_waits_for(self, own: Sequence[Partition]) -> None:
         now_s = time.monotonic()
@@ -118,7 +118,7 @@ class Window:
         for partition in own:
             if partition in self._waits:
                 log.warning(
-                    "kafka.replay_waits",
+                    "replay.waits",
                     partition="{}[{}]".format(*partition),
                     at=self._waits[partition],
                     until=self._ends[partition].base,
