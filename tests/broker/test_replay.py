@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import signal
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,13 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Message, Producer, TopicPartition
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ConfigSource
 
 from tests.broker.test_delivery import assert_in_order, mixed
 from tests.broker.test_exactly_once import sources
 from tests.broker.test_faults import wait_for
 from tests.cli import ROOT, environment
 from tests.clusters import PATIENCE_S, Cluster, Reader, Topics, event, header
+from tests.kafka_server import own_brokers
 from tests.replays import command, job, other_model, outputs, replayed, run
 from tests.workers import running, until
 from worker.errors import Fatal
@@ -107,16 +111,48 @@ async def test_it_ends_at_the_ends_of_its_start_with_markers_before_and_new_reco
     assert committed(broker, made) == {0: 31, 1: 30}
 
 
-async def test_what_compaction_left_out_is_passed_over_and_an_end_may_be_in_such_a_gap(broker: Cluster) -> None:
-    topics = broker.topics(partitions=1)
-    # An aborted transaction leaves the same for a reader as compaction: offsets that hold nothing.
-    producer = Transactional(broker, topics.input)
-    for count, commit in ((10, True), (40, False), (10, True)):
-        producer.begin(count)
-        producer.end(commit=commit)
-    made = await replayed(broker, topics, Request("3", "30"))
-    assert sources(await seen(broker, made, 7)) == Counter((0, offset) for offset in range(3, 10))
-    assert committed(broker, made) == {0: 30}
+def compacted(cluster: Cluster, topic: str) -> list[int]:
+    """The offsets that are left in a topic of one partition in which compaction has made gaps."""
+    if own_brokers():
+        set_config(cluster, ConfigResource.Type.BROKER, "1", "log.cleaner.backoff.ms", "200")
+    rolls = {"segment.ms": "100", "min.cleanable.dirty.ratio": "0.001", "max.compaction.lag.ms": "100"}
+    cluster.create(topic, partitions=1, config={"cleanup.policy": "compact", **rolls})
+    for key in ("a", "b", "c"):
+        cluster.produce(topic, [{"key": key, "value": event(number)["value"]} for number in range(20)])
+    left = list(range(60))
+    deadline_s = time.monotonic() + PATIENCE_S
+    while len([offset for offset in left if offset < 40]) > 2:
+        assert time.monotonic() < deadline_s, "it was not compacted"
+        # A segment rolls when a record comes after its time, and is not compacted before.
+        cluster.produce(topic, [{"key": "last", "value": event(0)["value"]}])
+        left = offsets_of(cluster, topic)
+    return left
+
+
+def offsets_of(cluster: Cluster, topic: str) -> list[int]:
+    consumer = Consumer(
+        {"bootstrap.servers": cluster.bootstrap_servers, "group.id": "look", "enable.partition.eof": True}
+    )
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    left = []
+    while (message := consumer.poll(PATIENCE_S)) is not None and message.error() is None:
+        left.append(message.offset() or 0)
+    consumer.close()
+    return left
+
+
+async def test_gaps_of_compaction_are_passed_over_and_an_end_may_be_in_one(broker: Cluster) -> None:
+    plain = broker.topics()
+    topics = dataclasses.replace(plain, input=f"{plain.input}-compacted")
+    left = await asyncio.to_thread(compacted, broker, topics.input)
+    end = broker.ends(topics.input)[0]
+    in_a_gap = await replayed(broker, topics, Request("5", "30"))
+    assert sources(await seen(broker, in_a_gap, 1)) == Counter((0, offset) for offset in left if 5 <= offset < 30)
+    assert committed(broker, in_a_gap) == {0: 30}
+    whole = await replayed(broker, topics, Request("beginning", str(end)))
+    found = {offset for _, offset in sources(await seen(broker, whole, 1))}
+    assert {19, 39, 59, end - 1} <= found <= set(left), "the newest of each key stays; the cleaner goes on meanwhile"
+    assert committed(broker, whole) == {0: end}
 
 
 @pytest.mark.parametrize("commit", [True, False])
@@ -164,7 +200,10 @@ def test_two_processes_share_one_and_when_one_is_killed_the_other_does_its_part(
     if delivery == "exactly-once":
         assert len(outcomes) == len(wanted)
     again = run(broker, topics, ["replay", *words], *flags)
-    assert (again.returncode, again.stdout.splitlines()[-1]) == (0, "replay shared is done already")
+    assert (again.returncode, again.stdout.splitlines()[-1]) == (
+        0,
+        "replay shared is done already; another --id does it again",
+    )
 
 
 def test_stopped_and_started_again_it_goes_on(broker: Cluster, tmp_path: Path) -> None:
@@ -243,12 +282,19 @@ async def test_its_own_topics_are_made_like_the_live_ones(broker: Cluster) -> No
 
 
 def configuration(cluster: Cluster, topic: str) -> dict[str, Any]:
-    from confluent_kafka.admin import ConfigResource, ConfigSource, ResourceType
-
+    """What is set for a topic itself."""
     admin = cluster.admin()
-    (future,) = admin.describe_configs([ConfigResource(ResourceType.TOPIC, topic)]).values()
+    (future,) = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, topic)]).values()
     entries = future.result(timeout=PATIENCE_S).values()
     return {entry.name: entry.value for entry in entries if entry.source == ConfigSource.DYNAMIC_TOPIC_CONFIG.value}
+
+
+def set_config(cluster: Cluster, kind: Any, name: str, key: str, value: str) -> None:
+    resource = ConfigResource(kind, name)
+    resource.add_incremental_config(ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET))
+    admin = cluster.admin()
+    for future in admin.incremental_alter_configs([resource]).values():
+        future.result(timeout=PATIENCE_S)
 
 
 async def test_it_writes_to_the_live_topics_and_those_of_actions_where_it_is_told_to(broker: Cluster) -> None:
@@ -302,6 +348,10 @@ def test_a_start_whose_records_are_gone_is_refused_and_the_beginning_is_what_is_
     with pytest.raises(Fatal, match=r"the offsets 3 to 11 are gone, .* write --from beginning"):
         job(broker, topics, Request("3", "now"))
     assert job(broker, topics, ALL).plan.spans == {0: (12, 20)}
+    assert (
+        "partition 0 begins at 12: older records of that time may be gone"
+        in job(broker, topics, Request("2020-01-01", "now")).heading()
+    )
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ def replay(
     job = prepare(found, Request(start, end, numbers(partitions), identity, output, dead_letters, rate))
     typer.echo(job.heading())
     if job.plan.complete:
-        typer.echo(f"replay {job.plan.id} is done already")
+        typer.echo(f"replay {job.plan.id} is done already; another --id does it again")
     elif dry_run:
         asyncio.run(_rehearse(job))
     else:

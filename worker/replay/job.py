@@ -28,11 +28,16 @@ class Job:
     def heading(self) -> str:
         """What it is, in lines for the operator."""
         topics, identity = self.plan.settings.kafka.topics, self.classifier.identity
+        cut = (
+            f"partition {number} begins at {self.plan.spans[number][0]}: older records of that time may be gone"
+            for number in self.plan.cut
+        )
         return "\n".join(
             [
                 f"replay {self.plan.id} of {topics.input}: {self.plan.offsets} offsets to go",
                 f"model {identity.name}, {identity.runtime} {identity.precision}, {identity.fingerprint[:12]}",
                 f"into {topics.results}, dead letters into {topics.dead_letters}",
+                *cut,
             ]
         )
 

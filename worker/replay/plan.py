@@ -31,6 +31,8 @@ class Plan:
     """The partitions whose bounds are fixed, by an earlier process or another one."""
     asked: str
     rate: float | None
+    cut: tuple[int, ...] = ()
+    """Partitions that begin with the first record there is, though older ones of the time asked for may be gone."""
 
     @property
     def offsets(self) -> int:
@@ -56,9 +58,10 @@ def plan(settings: Settings, request: Request, identity: str) -> Plan:
     look = TopicOffsets(settings.kafka, topic, request.partitions)
     committed = GroupLook(settings.kafka, settings.kafka.group_id).committed(topic, look.numbers)
     known = {number: _known(position, asked) for number, position in committed.items()}
-    fresh = _spans(look, *request.points) if known.keys() < set(look.numbers) else {}
+    fresh, cut = _spans(look, *request.points) if known.keys() < set(look.numbers) else ({}, ())
     begun = {number: (progress.base, progress.until or 0) for number, progress in known.items()}
-    return Plan(identity, settings, dict(sorted((fresh | begun).items())), frozenset(begun), asked, request.rate)
+    spans = dict(sorted((fresh | begun).items()))
+    return Plan(identity, settings, spans, frozenset(begun), asked, request.rate, cut)
 
 
 def _known(position: Position, asked: str) -> Progress:
@@ -71,8 +74,10 @@ def _known(position: Position, asked: str) -> Progress:
     return progress
 
 
-def _spans(look: TopicOffsets, first: Point, last: Point) -> dict[int, Span]:
-    """Where the points are in each partition. What is written but not committed yet is before `now`: it is waited for.
+def _spans(look: TopicOffsets, first: Point, last: Point) -> tuple[dict[int, Span], tuple[int, ...]]:
+    """Where the points are in each partition, and which partitions are cut; see Plan.
+
+    What is written but not committed yet is before `now`: it is waited for.
 
     An end beyond what there is now would never come for sure, so what there is now is the end.
     """
@@ -80,7 +85,9 @@ def _spans(look: TopicOffsets, first: Point, last: Point) -> dict[int, Span]:
     highs = {number: extent.high for number, extent in extents.items()}
     starts, ends = look.at(first, highs, extents), look.at(last, highs, extents)
     _check_all_is_there(look.topic, first, extents)
-    return {number: _span(starts[number], ends[number], extent) for number, extent in extents.items()}
+    spans = {number: _span(starts[number], ends[number], extent) for number, extent in extents.items()}
+    by_time = first.time_ms is not None
+    return spans, tuple(n for n, (start, _) in spans.items() if by_time and start == extents[n].low > 0)
 
 
 def _span(start: int, end: int, extent: Extent) -> Span:
