@@ -156,10 +156,10 @@ class Source:
 
     def rewind(self, offsets: Mapping[Partition, int]) -> None:
         """Go back to these offsets in the partitions that are still assigned."""
-        assigned = {(entry.topic, entry.partition) for entry in self._consumer.assignment()}
-        for (topic, partition), offset in offsets.items():
-            if (topic, partition) in assigned:
-                self._consumer.seek(TopicPartition(topic, partition, offset))
+        if self._window is not None:
+            self._window.reopen(offsets)
+        for entry in self._assigned(offsets.__contains__):
+            self._consumer.seek(TopicPartition(entry.topic, entry.partition, offsets[entry.topic, entry.partition]))
 
     def high_watermark(self, partition: Partition) -> int | None:
         """The partition's end as of the last fetch, without a round trip. None before the first."""
@@ -170,9 +170,8 @@ class Source:
         """What the group has committed, for the partitions of which it has something. Raises KafkaException."""
         wanted = [TopicPartition(*partition) for partition in partitions]
         found = self._consumer.committed(wanted, timeout=timeout_s)
-        for entry in found:
-            if entry.error is not None:  # such as offsets that a transaction holds: that is not "nothing"
-                raise KafkaException(entry.error)
+        for error in filter(None, (entry.error for entry in found)):
+            raise KafkaException(error)  # such as that a transaction holds the offsets: that is not "nothing"
         return {
             (entry.topic, entry.partition): Position(entry.offset, metadata=entry.metadata or "")
             for entry in found

@@ -30,6 +30,14 @@ TestBooksOutOfOrder = BooksOutOfOrder.TestCase
 TestBooksOutOfOrderWithLittleRoom = BooksOutOfOrderWithLittleRoom.TestCase
 
 
+def test_a_ticket_says_since_when_it_is_in_flight() -> None:
+    ledger = Ledger()
+    ledger.assign(PARTITIONS[0], Progress(0))
+    ticket = ledger.open(record(PARTITIONS[0], 0), now_s=12.5, size_bytes=1)
+    assert ticket is not None
+    assert ticket.opened_s == 12.5
+
+
 def opened(ledger: Ledger, offset: int, leader_epoch: int | None = None) -> Ticket:
     ticket = ledger.open(record(PARTITIONS[0], offset), now_s=0.0, size_bytes=1, leader_epoch=leader_epoch)
     assert ticket is not None
