@@ -17,6 +17,7 @@ from worker.kafka.poll_errors import fatal
 from worker.kafka.properties import consumer_properties, patience_s
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.starts import Start, Starts
+from worker.kafka.window import Window
 from worker.records import Coordinates, SourceRecord
 
 log = structlog.get_logger(__name__)
@@ -63,8 +64,10 @@ class Listener(Protocol):
 class Source:
     """The input topic as a member of the consumer group."""
 
-    def __init__(self, settings: KafkaSettings, listener: Listener) -> None:
+    def __init__(self, settings: KafkaSettings, listener: Listener, window: Window | None = None) -> None:
+        """`window`: of a replay, what it takes in."""
         self._settings = settings
+        self._window = window
         self._listener = listener
         self._failure: BaseException | None = None
         self._paused = False
@@ -76,10 +79,11 @@ class Source:
         someone else's by then (seen on Apache Kafka 4.3.1), so it is taken nowhere else.
         """
         self.patience_s = patience_s(settings)
-        properties = {**consumer_properties(settings), "on_commit": self._on_commit}
+        of_ours = {"on_commit": self._on_commit, "enable.partition.eof": window is not None}
+        properties = {**consumer_properties(settings), **of_ours}
         self._consumer = open_client(Consumer, properties, ClientErrors("consumer"))
         self._committer = Committer(self._send_commit, self.committed)
-        self._starts = Starts(settings, self._consumer, self.commit)
+        self._starts = Starts(settings, self._consumer, self.commit, window.bounds if window else None)
 
     def subscribe(self) -> bool:
         """Join the group. False where the broker did not answer in time what has to be known first: call it again."""
@@ -97,7 +101,9 @@ class Source:
         """The next message, or None. Rebalance callbacks run in here; what failed in one is raised from here."""
         message = self._consumer.poll(timeout_s)
         self._raise_failure()
-        if message is None or (error := message.error()) is None:
+        if message is None or (self._window is not None and not self._window.takes(message)):
+            return None
+        if (error := message.error()) is None:
             return message
         if (end := fatal(self._settings, self._consumer, message)) is not None:
             raise end
@@ -141,10 +147,10 @@ class Source:
 
     def rewind(self, offsets: Mapping[Partition, int]) -> None:
         """Go back to these offsets in the partitions that are still assigned."""
-        assigned = {(entry.topic, entry.partition) for entry in self._consumer.assignment()}
-        for (topic, partition), offset in offsets.items():
-            if (topic, partition) in assigned:
-                self._consumer.seek(TopicPartition(topic, partition, offset))
+        if self._window is not None:
+            self._window.reopen(offsets)
+        for entry in self._assigned(offsets.__contains__):
+            self._consumer.seek(TopicPartition(entry.topic, entry.partition, offsets[entry.topic, entry.partition]))
 
     def high_watermark(self, partition: Partition) -> int | None:
         """The partition's end as of the last fetch, without a round trip. None before the first."""
@@ -152,9 +158,11 @@ class Source:
         return high if high >= 0 else None
 
     def committed(self, partitions: Iterable[Partition], timeout_s: float) -> dict[Partition, Position]:
-        """What the group has committed, for the partitions of which it has something."""
+        """What the group has committed, for the partitions of which it has something. Raises KafkaException."""
         wanted = [TopicPartition(*partition) for partition in partitions]
         found = self._consumer.committed(wanted, timeout=timeout_s)
+        for error in filter(None, (entry.error for entry in found)):
+            raise KafkaException(error)  # such as that a transaction holds the offsets: that is not "nothing"
         return {
             (entry.topic, entry.partition): Position(entry.offset, metadata=entry.metadata or "")
             for entry in found

@@ -5,9 +5,10 @@ holds the offsets back until the transaction of a former owner has ended (KIP-44
 meanwhile. A partition is never assigned without its start, since a later `incremental_assign` would make librdkafka
 forget that an assignment was lost (read in 2.16).
 
-Where there is no committed offset `kafka.start` decides, but only of what was there when the group began: a partition
-that was added later is read from its beginning. To tell the two apart, a start at the end of a partition is committed
-before anything is read. That also keeps what comes between this start and the first settlement (KAFKA-12261).
+Where there is no committed offset, a replay begins where it was asked to (bounds.py). Else `kafka.start` decides, but
+only of what was there when the group began: a partition that was added later is read from its beginning. To tell the
+two apart, a start at the end of a partition is committed before anything is read. That also keeps what comes between
+this start and the first settlement (KAFKA-12261).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from worker.errors import Fatal
+from worker.kafka.bounds import Bounds
 from worker.kafka.ledger import Partition, Position
 from worker.kafka.progress import Progress, parse
 from worker.kafka.settings import KafkaSettings
@@ -64,7 +66,11 @@ class Starts:
     Used by the Kafka thread alone: the binding lets no other thread ask while one polls (seen in 2.16).
     """
 
-    def __init__(self, settings: KafkaSettings, consumer: Consumer, commit: Commit) -> None:
+    def __init__(
+        self, settings: KafkaSettings, consumer: Consumer, commit: Commit, bounds: Bounds | None = None
+    ) -> None:
+        """`bounds`: of a replay, which decides where there is no committed offset."""
+        self._bounds = bounds
         self._topic = settings.topics.input
         self._at_end = settings.start == "latest"
         self._consumer = consumer
@@ -103,9 +109,12 @@ class Starts:
         return {}
 
     def _pinned(self, starts: dict[Partition, Start]) -> bool:
-        """Whether the starts that lie at an end are committed."""
-        ends = {partition: start.position for partition, start in starts.items() if not start.committed}
-        return not self._at_end or self._commit(ends, _ASK_S)
+        """Whether the starts that lie at an end, and those of a replay, are committed."""
+        ends = {partition: start.position for partition, start in starts.items() if self._is_to_be_pinned(start)}
+        return self._commit(ends, _ASK_S)
+
+    def _is_to_be_pinned(self, start: Start) -> bool:
+        return not start.committed and (self._at_end or start.progress.until is not None)
 
     def _answer(self, question: Callable[[], A]) -> A | None:
         """The answer; None where it must be asked again."""
@@ -142,7 +151,12 @@ class Starts:
     def _start(self, entry: TopicPartition) -> Start:
         partition = (entry.topic, entry.partition)
         if entry.offset >= 0:
-            return Start(Position(entry.offset, entry.leader_epoch, entry.metadata or ""), _progress(entry))
+            progress = _progress(entry)
+            if self._bounds is not None:
+                self._bounds.check(progress)
+            return Start(Position(entry.offset, entry.leader_epoch, entry.metadata or ""), progress)
+        if self._bounds is not None and (begin := self._bounds.begin(partition)) is not None:
+            return Start(Position(begin.base, metadata=begin.metadata), begin, committed=False)
         low, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), timeout=_ASK_S)
         offset = high if self._at_end and partition in self._old else low
         return Start(Position(offset), Progress(offset), committed=False)

@@ -24,6 +24,7 @@ from worker.kafka.sink import Sink
 from worker.kafka.source import Source, size_bytes, source_record
 from worker.kafka.starts import Start
 from worker.kafka.status import Reporter
+from worker.kafka.window import Window
 from worker.observe.metrics import Metrics
 from worker.observe.watchdog import Part
 from worker.records import Outcome
@@ -40,8 +41,8 @@ class KafkaThread:
     """Takes records in and settles their outcomes, on a thread of its own.
 
     `deliver` and `abandon` are called on this thread and must return at once; `held_up` likewise, for the number of
-    records that wait for hosts in trouble. `ended` is done when the thread is: with
-    None after `stop`, with the error otherwise.
+    records that wait for hosts in trouble. `ended` is done when the thread is: with None after `stop` or at the end of
+    the window that is given for a replay, with the error otherwise.
     """
 
     def __init__(
@@ -53,14 +54,16 @@ class KafkaThread:
         deliver: Callable[[list[Ticket]], None],
         abandon: Callable[[list[Ticket]], None],
         held_up: Callable[[], int] = lambda: 0,
+        window: Window | None = None,
     ) -> None:
         self._settings = settings
         self._sink = sink
         self._metrics = metrics
         self._deliver = deliver
         self._ledger = Ledger(in_order=settings.order == "source")
-        self._source = Source(settings, self)
-        self._intake = Intake(settings, self._ledger, self._source, metrics, held_up)
+        self._window = window
+        self._source = Source(settings, self, window)
+        self._intake = Intake(settings, self._ledger, self._source, metrics, held_up, window)
         self.reporter = Reporter(self._ledger, self._source, metrics, settings.stuck_after_s)
         self._settling = Settling(settings, self._ledger, sink, self._source, self.reporter, metrics, abandon)
         self._taken_in: list[Ticket] = []
@@ -102,6 +105,8 @@ class KafkaThread:
     def assigned(self, starts: Mapping[Partition, Start]) -> None:
         for partition, start in starts.items():
             self._ledger.assign(partition, start.progress)
+        if self._window is not None:
+            self._window.assigned({partition: start.progress for partition, start in starts.items()})
         self.reporter.assigned(starts)
         self._heard("assigned", starts)
 
@@ -169,6 +174,8 @@ class KafkaThread:
         if self._settling.due():
             self._settling.settle(SETTLE_STEP_S)
         self.reporter.report(time.monotonic())
+        if self._window is not None and self._window.is_over(self._ledger, self._source):
+            self._stop.set()
 
     def _admit(self, timeout_s: float) -> None:
         """Take in what has arrived, as far as the budget goes, and hand it over together."""
@@ -189,6 +196,7 @@ class KafkaThread:
         )
         if ticket is not None:
             self._taken_in.append(ticket)
+            self._intake.took()
 
     def _hand_over(self) -> None:
         if self._taken_in:
