@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint bench hostile soak clean
+.PHONY: install demo test lint bench hostile soak chaos clean
 
 install: .venv/installed
 
@@ -39,6 +39,10 @@ hostile: install
 # The whole worker on 10,000 good images and 1,000 that kill, hang or bloat a decoder; some minutes.
 soak: install
 	$(BIN)/python -m benchmarks.soak $(if $(SEED),--seed $(SEED))
+
+# Workers, brokers and image hosts fail at random, from SEED, for MINUTES; then the books must balance. An hour is MINUTES=60.
+chaos: install
+	$(BIN)/python -m tests.chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),2)
 
 clean:
 	rm -rf .venv build dist

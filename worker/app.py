@@ -22,6 +22,7 @@ from worker.kafka.ledger import Ticket
 from worker.kafka.registry import Registry
 from worker.kafka.thread import KafkaThread, raise_ended
 from worker.kafka.topics import require_topics
+from worker.kafka.window import Window
 from worker.models.classifier import Classifier
 from worker.models.load import Provenance
 from worker.models.settings import DEMO
@@ -43,8 +44,10 @@ _ASK_AGAIN_S = 2.0
 class Worker:
     """The worker: one process, one member of the consumer group."""
 
-    def __init__(self, settings: Settings, classifier: Classifier | None = None) -> None:
+    def __init__(self, settings: Settings, classifier: Classifier | None = None, window: Window | None = None) -> None:
+        """`window`: for a replay, which ends with it."""
         self.settings = settings
+        self._window = window
         self.metrics = Metrics()
         self.port = settings.observe.port
         self._given = classifier
@@ -60,7 +63,7 @@ class Worker:
         self._stop.set()
 
     async def run(self) -> None:
-        """Work until `stop`. Raises Fatal, or ConfigurationError before anything was taken in."""
+        """Work until `stop` or the window's end. Raises Fatal, or ConfigurationError before anything was taken in."""
         async with AsyncExitStack() as stack:
             pages = HealthPages(
                 self.settings.observe, self.metrics, alive=self._not_alive, ready=self._not_ready, status=self.status
@@ -135,7 +138,13 @@ class Worker:
 
         sink = open_sink(self.settings.kafka, self._dead_letters(room))
         return KafkaThread(
-            self.settings.kafka, sink, self.metrics, deliver=deliver, abandon=abandon, held_up=room.chain.held_up
+            self.settings.kafka,
+            sink,
+            self.metrics,
+            deliver=deliver,
+            abandon=abandon,
+            held_up=room.chain.held_up,
+            window=self._window,
         )
 
     def _dead_letters(self, room: OpenChain) -> DeadLetters:

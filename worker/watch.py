@@ -11,7 +11,8 @@ from rich.text import Text
 
 from worker.kafka.classification import shown
 from worker.kafka.outcomes import DeadLetter, OutcomeDecoder
-from worker.kafka.reader import Reader, Start
+from worker.kafka.points import Point
+from worker.kafka.reader import Reader
 from worker.printable import printable
 from worker.records import SourceRecord
 from worker.settings import Settings
@@ -37,7 +38,7 @@ def outcome_topics(settings: Settings, dead_letters: bool) -> list[str]:
     return [topics.dead_letters] if dead_letters else [topics.results, *settings.policy.topics.values()]
 
 
-async def follow(settings: Settings, topics: Sequence[str], start: Start) -> AsyncGenerator[Seen, None]:
+async def follow(settings: Settings, topics: Sequence[str], start: Point) -> AsyncGenerator[Seen, None]:
     """Outcomes as they come, without an end; close it. Raises Fatal where the topics cannot be read."""
     reader = await asyncio.to_thread(Reader, settings.kafka, topics, start)
     decoder = OutcomeDecoder(settings.events)

@@ -21,6 +21,7 @@ from worker.errors import Fatal
 from worker.kafka.deadletter import DeadLetters
 from worker.kafka.exactly_once import ExactlyOnceSink
 from worker.kafka.ledger import Ledger, Partition, Position, Settlement
+from worker.kafka.progress import Progress
 from worker.kafka.source import source_record
 from worker.models.classifier import head_of
 from worker.records import Outcome, OutgoingRecord
@@ -139,7 +140,7 @@ class Bench:
         while (message := self.consumer.poll(0.1)) is None:
             pass
         record = source_record(message)
-        self.ledger.assign((record.coordinates.topic, record.coordinates.partition))
+        self.ledger.assign((record.coordinates.topic, record.coordinates.partition), Progress(0))
         ticket = self.ledger.open(record, now_s=0, size_bytes=0)
         assert ticket is not None
         outgoing = OutgoingRecord(self.topics.results, None, b'{"source": {"partition": 0, "offset": 0}}', ())

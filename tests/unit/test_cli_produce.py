@@ -12,7 +12,8 @@ import pytest
 
 from tests.cli import error_line, image_worker
 from tests.clusters import PATIENCE_S, Cluster, Topics
-from worker.kafka.reader import Reader, Start
+from worker.kafka.points import Point
+from worker.kafka.reader import Reader
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def inputs(cluster: Cluster, topics: Topics, count: int) -> list[tuple[bytes | N
     """Key and value of so many records of the input topic."""
     found = []
     deadline_s = time.monotonic() + PATIENCE_S
-    with closing(Reader(cluster.settings(topics).kafka, [topics.input], Start())) as reader:
+    with closing(Reader(cluster.settings(topics).kafka, [topics.input], Point())) as reader:
         while len(found) < count and time.monotonic() < deadline_s:
             if (record := reader.read(0.1)) is not None:
                 found.append((record.key, record.value))

@@ -26,7 +26,7 @@ KNOW_SEVERAL_WINGS = (
     "worker.check",
     "worker.local",
 )
-FOLDERS_THAT_DO = ("worker.cli.", "worker.demo.", "worker.trial.")
+FOLDERS_THAT_DO = ("worker.cli.", "worker.demo.", "worker.trial.", "worker.replay.")
 
 
 def module_of(path: Path) -> str:

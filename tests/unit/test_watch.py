@@ -16,7 +16,7 @@ from tests.registry import registry as schema_registry
 from worker.errors import ConfigurationError, Reason, Rejected
 from worker.kafka.classification import Classifications, Timing, encoder
 from worker.kafka.deadletter import DeadLetters
-from worker.kafka.reader import Start, parse_start
+from worker.kafka.points import Point, parse_point
 from worker.kafka.registry import Registry
 from worker.kafka.settings import EventsSettings
 from worker.records import (
@@ -70,7 +70,7 @@ def publish(cluster: Cluster, records: Iterable[OutgoingRecord]) -> None:
 async def see(cluster: Cluster, topics: Topics, count: int, *flags: str, dead_letters: bool = False) -> list[Seen]:
     settings = cluster.settings(topics, *flags)
     seen: list[Seen] = []
-    async with aclosing(follow(settings, outcome_topics(settings, dead_letters), Start())) as outcomes:
+    async with aclosing(follow(settings, outcome_topics(settings, dead_letters), Point())) as outcomes:
         while len(seen) < count:
             seen.append(await anext(outcomes))
     return seen
@@ -167,13 +167,13 @@ def test_topics_of_actions_are_results_too() -> None:
 
 
 def test_a_start_is_an_end_an_offset_or_a_time() -> None:
-    assert parse_start("beginning") == Start()
-    assert parse_start("end") == Start(end=True)
-    assert parse_start("17") == Start(offset=17)
-    assert parse_start("1970-01-01T00:00:01Z") == parse_start("1970-01-01T00:00:01") == Start(time_ms=1000)
-    assert parse_start("1970-01-01T01:00:01+01:00") == Start(time_ms=1000)
+    assert parse_point("--from", "beginning") == Point()
+    assert parse_point("--from", "end") == Point(end=True)
+    assert parse_point("--from", "17") == Point(offset=17)
+    for text in ("1970-01-01T00:00:01Z", "1970-01-01T00:00:01", "1970-01-01T01:00:01+01:00"):
+        assert parse_point("--from", text) == Point(time_ms=1000)
     with pytest.raises(ConfigurationError, match="--from tomorrow"):
-        parse_start("tomorrow")
+        parse_point("--from", "tomorrow")
 
 
 def test_the_command_begins_at_an_offset_ends_after_its_count_and_prints_json(embedded: Cluster) -> None:

@@ -70,6 +70,16 @@ def progress_bar() -> Progress:
     )
 
 
+def numbers(text: str, option: str = "--partitions") -> tuple[int, ...]:
+    """Numbers with commas between. Raises ConfigurationError."""
+    from worker.errors import ConfigurationError
+
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if wrong := [word for word in words if not word.isdecimal()]:
+        raise ConfigurationError(f"{option} {wrong[0]}: write partitions' numbers with commas between, such as 0,3")
+    return tuple(map(int, words))
+
+
 def table_console() -> Console:
     """For tables on stdout: as wide as the terminal, and elsewhere so wide that no digest is folded."""
     from rich.console import Console

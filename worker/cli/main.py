@@ -14,7 +14,9 @@ from worker.cli import (
     model_export,
     model_lock,
     model_verify,
+    offsets,
     produce,
+    replay,
     run,
     watch,
 )
@@ -29,6 +31,8 @@ COMMAND_GROUPS = (
     evaluate,
     produce,
     watch,
+    replay,
+    offsets,
     model_calibrate,
     model_export,
     model_lock,

@@ -37,11 +37,11 @@ async def _watch(settings: Settings, dead_letters: bool, start: str, as_json: bo
     from rich.console import Console
 
     from worker import watch
-    from worker.kafka.reader import parse_start
+    from worker.kafka.points import parse_point
 
     console = Console(soft_wrap=True, highlight=False)
     topics, left = watch.outcome_topics(settings, dead_letters), count
-    async with aclosing(watch.follow(settings, topics, parse_start(start))) as outcomes:
+    async with aclosing(watch.follow(settings, topics, parse_point("--from", start))) as outcomes:
         while left != 0:
             seen = await anext(outcomes)
             left = left and left - 1

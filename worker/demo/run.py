@@ -20,7 +20,7 @@ from worker.demo.page import page
 from worker.demo.stage import BLOCKED_TOPIC, Stage, stage
 from worker.demo.table import tables
 from worker.errors import ConfigurationError, Fatal
-from worker.kafka.reader import Start
+from worker.kafka.points import Point
 from worker.kafka.writer import Writer
 from worker.watch import Seen, as_line, follow
 
@@ -41,7 +41,7 @@ async def perform(report: Path, keep: bool, console: Console, progress: Progress
         _introduce(scene, console)
         cast = roles(scene.photographs, scene.web)
         topics = scene.settings.kafka.topics
-        following = follow(scene.settings, [topics.results, topics.dead_letters, BLOCKED_TOPIC], Start())
+        following = follow(scene.settings, [topics.results, topics.dead_letters, BLOCKED_TOPIC], Point())
         outcomes = await stack.enter_async_context(aclosing(following))
         await asyncio.to_thread(_send, scene, cast)
         showing = add_up(cast, await _collect(scene, outcomes, len(cast), progress))

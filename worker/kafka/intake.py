@@ -11,8 +11,10 @@ from collections.abc import Callable
 import structlog
 
 from worker.kafka.ledger import Ledger, Partition
+from worker.kafka.pace import Pace
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.source import Source
+from worker.kafka.window import Window
 from worker.observe.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -39,12 +41,16 @@ class Intake:
         source: Source,
         metrics: Metrics,
         held_up: Callable[[], int],
+        window: Window | None = None,
     ) -> None:
+        """`window`: of a replay, which partitions are at their ends, and how fast it may be."""
         self._settings = settings
         self._ledger = ledger
         self._source = source
         self._metrics = metrics
         self._held_up = held_up
+        self._window = window
+        self._pace = Pace(window.rate, time.monotonic()) if window is not None and window.rate is not None else None
         self._full_since_s: float | None = None
         self._probe_due_s = 0.0
         self._before_probe: int | None = None
@@ -57,8 +63,9 @@ class Intake:
         While this is True the thread does not poll, unless the source is paused: then a poll brings no records, and
         keeps the membership alive.
         """
-        if self._source.held != (full := self._ledger.full):
-            self._hold(full)
+        full = self._ledger.full
+        if self._source.held != (held := full | self._window.arrived if self._window is not None else full):
+            self._hold(full, held)
         if self.held_back:
             self._let_in_a_probe()
             return False
@@ -67,7 +74,7 @@ class Intake:
             return False
         if not self._used_up(1.0):
             self._full_since_s = None
-            return False
+            return self._pace is not None and not self._pace.ready(time.monotonic())
         now_s = time.monotonic()
         self._full_since_s = self._full_since_s or now_s
         if now_s - self._full_since_s >= _PATIENCE_S:
@@ -75,11 +82,16 @@ class Intake:
             return False
         return True
 
-    def _hold(self, full: set[Partition]) -> None:
-        """Leave partitions alone whose commits have no room for more that is done out of order."""
+    def took(self) -> None:
+        """Note a record that was taken in."""
+        if self._pace is not None:
+            self._pace.took()
+
+    def _hold(self, full: set[Partition], held: set[Partition]) -> None:
+        """Leave partitions alone whose commits have no room for more that is done out of order, or that are done."""
         for topic, number in full - self._source.held:
             log.warning("kafka.partition_waits", partition=f"{topic}[{number}]", next="its oldest record must be done")
-        self._source.hold(full)
+        self._source.hold(held)
 
     def _let_in_a_probe(self) -> None:
         now_s = time.monotonic()

@@ -79,11 +79,10 @@ class _Lane:
     """One assigned partition: its records in flight by offset, oldest first, and how far it is committed."""
 
     epoch: int
-    progress: Progress | None
-    """None before the first record of a partition that has no commit."""
-    tickets: OrderedDict[int, Ticket] = field(default_factory=OrderedDict)
-    follows: int = 0
+    progress: Progress
+    follows: int
     """The offset after the last record that was read."""
+    tickets: OrderedDict[int, Ticket] = field(default_factory=OrderedDict)
     leader_epoch: int | None = None
     finished: list[Ticket] = field(default_factory=list)
     """Out of order: those that are finished and not in a settlement yet."""
@@ -91,7 +90,6 @@ class _Lane:
     """Whether finished records wait because a commit has no room to say that they are done."""
 
     def after(self, tickets: Iterable[Ticket]) -> Progress:
-        assert self.progress is not None
         return self.progress.after(ticket.span for ticket in tickets)
 
 
@@ -118,11 +116,11 @@ class Ledger:
         """The partitions that should be read no further until their oldest record is done."""
         return {partition for partition, lane in self._lanes.items() if lane.full}
 
-    def assign(self, partition: Partition, progress: Progress | None = None) -> None:
-        """Begin a new epoch of a partition, from its commit on. One that is already assigned stays as it is."""
+    def assign(self, partition: Partition, progress: Progress) -> None:
+        """Begin a new epoch of a partition, which is done so far. One that is already assigned stays as it is."""
         if partition not in self._lanes:
             self._epoch += 1
-            self._lanes[partition] = _Lane(self._epoch, progress, follows=progress.base if progress else 0)
+            self._lanes[partition] = _Lane(self._epoch, progress, progress.base)
 
     def open(
         self, record: SourceRecord, *, now_s: float, size_bytes: int, leader_epoch: int | None = None
@@ -135,8 +133,6 @@ class Ledger:
         lane = self._lanes.get((record.coordinates.topic, record.coordinates.partition))
         if lane is None:
             return None
-        if lane.progress is None:
-            lane.progress, lane.follows = Progress(offset), offset
         if offset < lane.follows:
             raise Fatal(
                 f"{record.coordinates} came when the partition was read up to {lane.follows}: the topic was truncated "
@@ -206,10 +202,9 @@ class Ledger:
             self._close(ticket)
         return list(lane.tickets.values())
 
-    def progress(self, partition: Partition) -> Progress | None:
-        """How far a partition is committed, as far as is known here; None before its first record."""
-        lane = self._lanes.get(partition)
-        return lane.progress if lane else None
+    def progress(self) -> dict[Partition, Progress]:
+        """How far each assigned partition is settled."""
+        return {partition: lane.progress for partition, lane in self._lanes.items()}
 
     def oldest(self) -> Iterator[tuple[Partition, Ticket | None]]:
         """For each assigned partition, the oldest record that is not settled."""

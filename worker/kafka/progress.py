@@ -33,6 +33,8 @@ class Progress:
     done: tuple[Span, ...] = ()
     until: int | None = None
     """Of a replay, the offset at which this partition ends."""
+    asked: str | None = None
+    """Of a replay, a digest of what was asked for: the same id must not be used for two questions."""
 
     def after(self, spans: Iterable[Span]) -> Progress:
         """The progress when these are done as well."""
@@ -62,6 +64,8 @@ class Progress:
         parts = [_MARK]
         if self.until is not None:
             parts.append(f"until={self.until}")
+        if self.asked is not None:
+            parts.append(f"asked={self.asked}")
         if self.done:
             parts.append("done=" + b64encode(b"".join(map(_varint, self._stretches()))).decode())
         return ";".join(parts) if len(parts) > 1 else ""
@@ -88,7 +92,8 @@ def parse(offset: int, metadata: str | None) -> Progress:
         raise ValueError(f"it was written by another release: {mark}")
     fields = dict(part.split("=", 1) for part in parts)
     until = int(fields["until"]) if "until" in fields else None
-    return Progress(offset, until=until).after(_spans(offset, b64decode(fields.get("done", ""), validate=True)))
+    progress = Progress(offset, until=until, asked=fields.get("asked"))
+    return progress.after(_spans(offset, b64decode(fields.get("done", ""), validate=True)))
 
 
 def _spans(at: int, octets: bytes) -> Iterator[Span]:

@@ -9,6 +9,29 @@ from worker.kafka.settings import KafkaSettings
 _PARTITION_FETCH_BYTES = 1024 * 1024
 """Of a partition in one answer: thousands of usual events. With 8 MiB small events took 60 MiB at once (seen)."""
 
+_SESSION_TIMEOUT_MS = 45_000
+"""The default of librdkafka's session.timeout.ms, and of the broker's for `group.protocol=consumer`."""
+_HEARTBEAT_MS = {"classic": 3000, "consumer": 5000}
+"""The default of librdkafka's heartbeat.interval.ms, and of the broker's."""
+_POLL_INTERVAL_MS = 300_000
+"""The default of max.poll.interval.ms."""
+
+
+BATCH_BYTES = 1_000_000
+"""Of one batch for one partition: librdkafka's default. It holds 10,000 records at most."""
+
+
+def patience_s(settings: KafkaSettings) -> float:
+    """How long a member may stand still and still own its partitions for certain.
+
+    The session is counted from the last heartbeat, which may have been due just then; the poll interval may be shorter.
+    """
+    properties = {**settings.properties, **settings.consumer_properties}
+    session_ms = float(properties.get("session.timeout.ms", _SESSION_TIMEOUT_MS))
+    heartbeat_ms = float(properties.get("heartbeat.interval.ms", _HEARTBEAT_MS[settings.group_protocol]))
+    poll_ms = float(properties.get("max.poll.interval.ms", _POLL_INTERVAL_MS))
+    return min(session_ms - heartbeat_ms, poll_ms) / 1000
+
 
 def client_properties(settings: KafkaSettings) -> dict[str, Any]:
     """What every client of the cluster needs, an admin client included."""
@@ -60,8 +83,23 @@ def transactional_properties(settings: KafkaSettings, transactional_id: str) -> 
     }
 
 
+def untransacted_properties(settings: KafkaSettings) -> dict[str, Any]:
+    """The worker's producer for at-least-once.
+
+    librdkafka's threads send what they hold as soon as a process that stood still goes on. What is older than the
+    group's patience they drop instead (they look before they send): its partition may be someone else's by then.
+    """
+    return {
+        **producer_properties(settings),
+        "message.timeout.ms": round(patience_s(settings) * 1000),
+        # The flush of a settlement ends the linger: until then its records gather, and leave in one batch (publisher).
+        "linger.ms": 500,
+        "batch.size": BATCH_BYTES,
+    }
+
+
 def producer_properties(settings: KafkaSettings) -> dict[str, Any]:
-    """The worker's producer: idempotent, in order, and patient through an outage."""
+    """A producer: idempotent, in order, and patient through an outage."""
     return {
         **client_properties(settings),
         "enable.idempotence": True,

@@ -9,7 +9,11 @@ from functools import partial
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from worker.kafka.ledger import Ticket
+from worker.kafka.properties import BATCH_BYTES
 from worker.records import OutgoingRecord
+
+_OVERHEAD_BYTES = 100
+"""Of a record, beside its own bytes; generous, so that a batch of 10,000 is never reached either."""
 
 
 class Publisher:
@@ -18,24 +22,32 @@ class Publisher:
     def __init__(self, producer: Producer) -> None:
         self._producer = producer
         self._refused: list[tuple[Ticket, KafkaError]] = []
-        self.unreported = 0
-        """Outcomes whose delivery report is still to come."""
+        self._bytes = 0
+        """Handed in since there was nothing to wait for."""
+        self.waiting: dict[Ticket, None] = {}
+        """Those whose delivery report is still to come, in the order in which they were handed in."""
+
+    @property
+    def full(self) -> bool:
+        """Whether what waits may be more than one batch for a partition, were more handed in."""
+        return bool(self.waiting) and self._bytes >= BATCH_BYTES // 2
 
     def produce(self, ticket: Ticket) -> None:
         """Hand in a ticket's outcome; what is wrong with it is among the refused, now or later."""
         assert ticket.outcome is not None
-        self.unreported += 1
+        self._bytes = _size_bytes(ticket.outcome.record) + (self._bytes if self.waiting else 0)
+        self.waiting[ticket] = None
         try:
             self._enqueue(ticket.outcome.record, partial(self._reported, ticket))
         except KafkaException as error:
-            self.unreported -= 1
+            del self.waiting[ticket]
             self._refused.append((ticket, error.args[0]))
 
     def flush(self, deadline_s: float) -> bool:
         """Whether the broker has answered for all that was handed in, by the deadline at the latest."""
-        if self.unreported:
+        if self.waiting:
             self._producer.flush(max(0.0, deadline_s - time.monotonic()))
-        return not self.unreported
+        return not self.waiting
 
     def take_refused(self) -> list[tuple[Ticket, KafkaError]]:
         """What was refused since the last call, in the order in which it was."""
@@ -66,6 +78,11 @@ class Publisher:
 
     def _reported(self, ticket: Ticket, error: KafkaError | None, _message: Message) -> None:
         # A delivery report runs inside flush and must not raise: what failed is kept for the sink to look at.
-        self.unreported -= 1
+        del self.waiting[ticket]
         if error is not None:
             self._refused.append((ticket, error))
+
+
+def _size_bytes(record: OutgoingRecord) -> int:
+    headers = sum(len(name) + len(value or b"") for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers + _OVERHEAD_BYTES

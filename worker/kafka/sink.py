@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import structlog
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Producer
 
 from worker.kafka.clients import ClientErrors, open_client
 from worker.kafka.deadletter import DeadLetters
 from worker.kafka.ledger import Partition, Position, Settlement, Ticket
-from worker.kafka.properties import producer_properties
+from worker.kafka.properties import patience_s, untransacted_properties
 from worker.kafka.publisher import Publisher
 from worker.kafka.refusals import instead, is_for_what_it_is, never_published
 from worker.kafka.settings import KafkaSettings
@@ -65,26 +65,43 @@ class Sink(Protocol):
 
 
 class AtLeastOnceSink:
-    """Produce, await every delivery report, commit. A crash before the commit repeats outcomes, with the same ids."""
+    """Produce, await every delivery report, commit. A crash before the commit repeats outcomes, with the same ids.
+
+    In an outage outcomes wait for the broker, in order, however long it lasts; but not within librdkafka, which must
+    send nothing that a process which stood still has lost (`untransacted_properties`). It drops what has waited for the
+    group's patience, and not all of it in one moment: so in half that time the sink gives the producer up, with all
+    that it holds, and hands what has no report to a new one. What was on its way to the broker may be there twice.
+
+    Of each partition no more than one batch is under way. A broker that knows nothing of a producer yet takes any batch
+    of it: the second, where it refused the first (no leader yet, too few replicas), and the first after it (chaos).
+    """
 
     def __init__(self, settings: KafkaSettings, dead_letters: DeadLetters) -> None:
+        self._settings = settings
         self._dead_letters = dead_letters
-        self._publisher = Publisher(open_client(Producer, producer_properties(settings), ClientErrors("producer")))
+        self._patience_s = patience_s(settings) / 2
+        self._due_s = 0.0
+        """When the producer is given up."""
+        self._publisher = self._new_publisher()
         self._settlement: Settlement | None = None
+        self._to_produce: deque[Ticket] = deque()
         self._again: deque[Ticket] = deque()
         """Those of batches that were refused, in their order: sent one at a time."""
         self._alone: Ticket | None = None
         """The last one that was."""
+        self._dropped: list[Ticket] = []
+        """Those that librdkafka had for too long, since this process stood still."""
 
     def open(self, timeout_s: float) -> bool:
         return True
 
     def settle(self, settlement: Settlement, positions: Positions, group: Group, timeout_s: float) -> bool:
+        owned = positions(settlement)
         if settlement is not self._settlement:
             self._settlement = settlement
-            self._alone = None
-            for ticket in settlement.tickets:
-                self._publisher.produce(ticket)
+            self._begin(settlement.tickets, owned)
+        elif self._is_stale(owned):
+            self._begin_again(settlement, owned)
         deadline_s = time.monotonic() + timeout_s
         if not self._published(deadline_s):
             return False
@@ -93,17 +110,54 @@ class AtLeastOnceSink:
     def close(self) -> None:
         self._publisher.close()
 
+    def _new_publisher(self) -> Publisher:
+        producer = open_client(Producer, untransacted_properties(self._settings), ClientErrors("producer"))
+        return Publisher(producer)
+
+    def _is_stale(self, owned: Mapping[Partition, Position]) -> bool:
+        """Whether the producer holds something for too long, or something that is not ours any more."""
+        waiting = self._publisher.waiting
+        overdue = bool(waiting) and time.monotonic() >= self._due_s
+        return bool(self._dropped) or overdue or any(ticket.partition not in owned for ticket in waiting)
+
+    def _begin(self, tickets: Iterable[Ticket], owned: Mapping[Partition, Position]) -> None:
+        """With those that are still ours."""
+        self._alone = None
+        self._to_produce = deque(ticket for ticket in tickets if ticket.partition in owned)
+
+    def _begin_again(self, settlement: Settlement, owned: Mapping[Partition, Position]) -> None:
+        """Let a new producer begin with all that has no report."""
+        # Before the old producer is closed: that reports what it held as purged.
+        left = {*self._publisher.waiting, *self._dropped, *self._again, *self._to_produce}
+        self._publisher.close()
+        self._dropped.clear()
+        self._again.clear()
+        log.warning("kafka.producer_renewed", outcomes=len(left), next="publish what is still ours again")
+        self._publisher = self._new_publisher()
+        self._begin((ticket for ticket in settlement.tickets if ticket in left), owned)
+
     def _published(self, deadline_s: float) -> bool:
         """Whether every outcome is acknowledged, by the deadline at the latest."""
         while True:
+            if not self._publisher.waiting:
+                self._hand_in()
             reported = self._publisher.flush(deadline_s)
             self._look_at_refused()
-            if not reported:
+            if not reported or self._dropped:
                 return False
-            if not self._again:
+            if not self._again and not self._to_produce:
                 return True
+
+    def _hand_in(self) -> None:
+        """As many as are one batch for a partition at most; or the next of those that were refused."""
+        self._due_s = time.monotonic() + self._patience_s
+        if self._again:
             self._alone = self._again.popleft()
             self._publisher.produce(self._alone)
+            return
+        self._alone = None
+        while self._to_produce and not self._publisher.full:
+            self._publisher.produce(self._to_produce.popleft())
 
     def _look_at_refused(self) -> None:
         """Put a dead letter in the place of an outcome that is refused for what it is; its neighbours are sent again.
@@ -111,6 +165,9 @@ class AtLeastOnceSink:
         Any other refusal is fatal, and so is that of a dead letter made here.
         """
         for ticket, error in self._publisher.take_refused():
+            if error.code() == KafkaError._MSG_TIMED_OUT:
+                self._dropped.append(ticket)
+                continue
             if not is_for_what_it_is(error):
                 raise never_published(ticket, error)
             if ticket is not self._alone:

@@ -14,15 +14,13 @@ from worker.kafka.clients import ClientErrors, open_client
 from worker.kafka.committer import Committer
 from worker.kafka.ledger import Partition, Position
 from worker.kafka.poll_errors import fatal
-from worker.kafka.properties import consumer_properties
+from worker.kafka.properties import consumer_properties, patience_s
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.starts import Start, Starts
+from worker.kafka.window import Window
 from worker.records import Coordinates, SourceRecord
 
 log = structlog.get_logger(__name__)
-
-_SESSION_TIMEOUT_MS = 45_000
-"""The default of librdkafka's session.timeout.ms, and of the broker's for `group.protocol=consumer`."""
 
 _LAST_POLL_S = 0.1
 _LAST_COMMIT_S = 5.0
@@ -66,8 +64,10 @@ class Listener(Protocol):
 class Source:
     """The input topic as a member of the consumer group."""
 
-    def __init__(self, settings: KafkaSettings, listener: Listener) -> None:
+    def __init__(self, settings: KafkaSettings, listener: Listener, window: Window | None = None) -> None:
+        """`window`: of a replay, what it takes in."""
         self._settings = settings
+        self._window = window
         self._listener = listener
         self._failure: BaseException | None = None
         self._paused = False
@@ -78,12 +78,12 @@ class Source:
         A broker refuses the offsets of an older generation. It accepts those of a newer one for partitions that are
         someone else's by then (seen on Apache Kafka 4.3.1), so it is taken nowhere else.
         """
-        properties = {**consumer_properties(settings), "on_commit": self._on_commit}
-        self.patience_s = float(properties.get("session.timeout.ms", _SESSION_TIMEOUT_MS)) / 1000
-        """How long the group waits for a member that stands still, before it gives its partitions to others."""
+        self.patience_s = patience_s(settings)
+        of_ours = {"on_commit": self._on_commit, "enable.partition.eof": window is not None}
+        properties = {**consumer_properties(settings), **of_ours}
         self._consumer = open_client(Consumer, properties, ClientErrors("consumer"))
         self._committer = Committer(self._send_commit, self.committed)
-        self._starts = Starts(settings, self._consumer, self.commit)
+        self._starts = Starts(settings, self._consumer, self.commit, window.bounds if window else None)
 
     def subscribe(self) -> bool:
         """Join the group. False where the broker did not answer in time what has to be known first: call it again."""
@@ -101,7 +101,9 @@ class Source:
         """The next message, or None. Rebalance callbacks run in here; what failed in one is raised from here."""
         message = self._consumer.poll(timeout_s)
         self._raise_failure()
-        if message is None or (error := message.error()) is None:
+        if message is None or (self._window is not None and not self._window.takes(message)):
+            return None
+        if (error := message.error()) is None:
             return message
         if (end := fatal(self._settings, self._consumer, message)) is not None:
             raise end
@@ -145,10 +147,10 @@ class Source:
 
     def rewind(self, offsets: Mapping[Partition, int]) -> None:
         """Go back to these offsets in the partitions that are still assigned."""
-        assigned = {(entry.topic, entry.partition) for entry in self._consumer.assignment()}
-        for (topic, partition), offset in offsets.items():
-            if (topic, partition) in assigned:
-                self._consumer.seek(TopicPartition(topic, partition, offset))
+        if self._window is not None:
+            self._window.reopen(offsets)
+        for entry in self._assigned(offsets.__contains__):
+            self._consumer.seek(TopicPartition(entry.topic, entry.partition, offsets[entry.topic, entry.partition]))
 
     def high_watermark(self, partition: Partition) -> int | None:
         """The partition's end as of the last fetch, without a round trip. None before the first."""
@@ -156,9 +158,11 @@ class Source:
         return high if high >= 0 else None
 
     def committed(self, partitions: Iterable[Partition], timeout_s: float) -> dict[Partition, Position]:
-        """What the group has committed, for the partitions of which it has something."""
+        """What the group has committed, for the partitions of which it has something. Raises KafkaException."""
         wanted = [TopicPartition(*partition) for partition in partitions]
         found = self._consumer.committed(wanted, timeout=timeout_s)
+        for error in filter(None, (entry.error for entry in found)):
+            raise KafkaException(error)  # such as that a transaction holds the offsets: that is not "nothing"
         return {
             (entry.topic, entry.partition): Position(entry.offset, metadata=entry.metadata or "")
             for entry in found

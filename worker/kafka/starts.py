@@ -5,9 +5,10 @@ holds the offsets back until the transaction of a former owner has ended (KIP-44
 meanwhile. A partition is never assigned without its start, since a later `incremental_assign` would make librdkafka
 forget that an assignment was lost (read in 2.16).
 
-Where there is no committed offset `kafka.start` decides, but only of what was there when the group began: a partition
-that was added later is read from its beginning. To tell the two apart, a start at the end of a partition is committed
-before anything is read. That also keeps what comes between this start and the first settlement (KAFKA-12261).
+Where there is no committed offset, a replay begins where it was asked to (bounds.py). Else `kafka.start` decides, but
+only of what was there when the group began: a partition that was added later is read from its beginning. To tell the
+two apart, a start at the end of a partition is committed before anything is read. That also keeps what comes between
+this start and the first settlement (KAFKA-12261).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from worker.errors import Fatal
+from worker.kafka.bounds import Bounds
 from worker.kafka.ledger import Partition, Position
 from worker.kafka.progress import Progress, parse
 from worker.kafka.settings import KafkaSettings
@@ -48,19 +50,10 @@ class Start:
 
     position: Position
     """With the metadata that was committed."""
+    progress: Progress
+    """What is done from there on."""
     committed: bool = True
     """Whether the group had an offset here."""
-
-    @property
-    def progress(self) -> Progress:
-        """What is done of the partition. Raises Fatal where the commit is of another release and cannot be read."""
-        try:
-            return parse(self.position.offset, self.position.metadata)
-        except ValueError as error:
-            raise Fatal(
-                f"the metadata of the group's commit at offset {self.position.offset} cannot be read: {error}: use the "
-                "release that wrote it, or image-worker offsets set, which repeats what was done beyond the offset"
-            ) from error
 
 
 Commit = Callable[[Mapping[Partition, Position], float], bool]
@@ -73,7 +66,11 @@ class Starts:
     Used by the Kafka thread alone: the binding lets no other thread ask while one polls (seen in 2.16).
     """
 
-    def __init__(self, settings: KafkaSettings, consumer: Consumer, commit: Commit) -> None:
+    def __init__(
+        self, settings: KafkaSettings, consumer: Consumer, commit: Commit, bounds: Bounds | None = None
+    ) -> None:
+        """`bounds`: of a replay, which decides where there is no committed offset."""
+        self._bounds = bounds
         self._topic = settings.topics.input
         self._at_end = settings.start == "latest"
         self._consumer = consumer
@@ -112,9 +109,12 @@ class Starts:
         return {}
 
     def _pinned(self, starts: dict[Partition, Start]) -> bool:
-        """Whether the starts that lie at an end are committed."""
-        ends = {partition: start.position for partition, start in starts.items() if not start.committed}
-        return not self._at_end or self._commit(ends, _ASK_S)
+        """Whether the starts that lie at an end, and those of a replay, are committed."""
+        ends = {partition: start.position for partition, start in starts.items() if self._is_to_be_pinned(start)}
+        return self._commit(ends, _ASK_S)
+
+    def _is_to_be_pinned(self, start: Start) -> bool:
+        return not start.committed and (self._at_end or start.progress.until is not None)
 
     def _answer(self, question: Callable[[], A]) -> A | None:
         """The answer; None where it must be asked again."""
@@ -151,6 +151,22 @@ class Starts:
     def _start(self, entry: TopicPartition) -> Start:
         partition = (entry.topic, entry.partition)
         if entry.offset >= 0:
-            return Start(Position(entry.offset, entry.leader_epoch, entry.metadata or ""))
+            progress = _progress(entry)
+            if self._bounds is not None:
+                self._bounds.check(progress)
+            return Start(Position(entry.offset, entry.leader_epoch, entry.metadata or ""), progress)
+        if self._bounds is not None and (begin := self._bounds.begin(partition)) is not None:
+            return Start(Position(begin.base, metadata=begin.metadata), begin, committed=False)
         low, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), timeout=_ASK_S)
-        return Start(Position(high if self._at_end and partition in self._old else low), committed=False)
+        offset = high if self._at_end and partition in self._old else low
+        return Start(Position(offset), Progress(offset), committed=False)
+
+
+def _progress(entry: TopicPartition) -> Progress:
+    try:
+        return parse(entry.offset, entry.metadata)
+    except ValueError as error:
+        raise Fatal(
+            f"what the group committed for {entry.topic}[{entry.partition}] at {entry.offset} cannot be read: {error}: "
+            "run the release that wrote it, or do the partition again from there: `image-worker offsets set`"
+        ) from error

@@ -10,20 +10,21 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
-from queue import Empty, SimpleQueue
 
 import structlog
 from confluent_kafka import Message
 
 from worker.errors import Fatal
 from worker.kafka.intake import Intake
-from worker.kafka.ledger import Ledger, Partition, Position, Settlement, Ticket
+from worker.kafka.ledger import Ledger, Partition, Ticket
 from worker.kafka.poll_errors import Gap
 from worker.kafka.settings import KafkaSettings
+from worker.kafka.settling import SETTLE_STEP_S, Settling
 from worker.kafka.sink import Sink
 from worker.kafka.source import Source, size_bytes, source_record
 from worker.kafka.starts import Start
 from worker.kafka.status import Reporter
+from worker.kafka.window import Window
 from worker.observe.metrics import Metrics
 from worker.observe.watchdog import Part
 from worker.records import Outcome
@@ -33,8 +34,6 @@ log = structlog.get_logger(__name__)
 _BUSY_POLL_S = 0.005
 """The longest a finished outcome waits to be seen."""
 _IDLE_POLL_S = 0.2
-_SETTLE_STEP_S = 1.0
-"""The longest a settlement keeps the thread from polling, when the broker is slow or away."""
 _ADMIT_AT_ONCE = 256
 
 
@@ -42,8 +41,8 @@ class KafkaThread:
     """Takes records in and settles their outcomes, on a thread of its own.
 
     `deliver` and `abandon` are called on this thread and must return at once; `held_up` likewise, for the number of
-    records that wait for hosts in trouble. `ended` is done when the thread is: with
-    None after `stop`, with the error otherwise.
+    records that wait for hosts in trouble. `ended` is done when the thread is: with None after `stop` or at the end of
+    the window that is given for a replay, with the error otherwise.
     """
 
     def __init__(
@@ -55,24 +54,23 @@ class KafkaThread:
         deliver: Callable[[list[Ticket]], None],
         abandon: Callable[[list[Ticket]], None],
         held_up: Callable[[], int] = lambda: 0,
+        window: Window | None = None,
     ) -> None:
         self._settings = settings
         self._sink = sink
         self._metrics = metrics
         self._deliver = deliver
-        self._abandon = abandon
         self._ledger = Ledger(in_order=settings.order == "source")
-        self._source = Source(settings, self)
-        self._intake = Intake(settings, self._ledger, self._source, metrics, held_up)
+        self._window = window
+        self._source = Source(settings, self, window)
+        self._intake = Intake(settings, self._ledger, self._source, metrics, held_up, window)
         self.reporter = Reporter(self._ledger, self._source, metrics, settings.stuck_after_s)
+        self._settling = Settling(settings, self._ledger, sink, self._source, self.reporter, metrics, abandon)
         self._taken_in: list[Ticket] = []
         """Tickets that are not handed over yet."""
-        self._outcomes: SimpleQueue[tuple[Ticket, Outcome]] = SimpleQueue()
         self._stop = threading.Event()
         self._drain_at_stop = True
         self._leaving = False
-        self._settled_s = 0.0
-        self._step_s = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="kafka", daemon=True)
         self.ended: Future[None] = Future()
 
@@ -85,7 +83,7 @@ class KafkaThread:
 
     def finish(self, ticket: Ticket, outcome: Outcome) -> None:
         """Hand in the outcome of a ticket. From any thread."""
-        self._outcomes.put((ticket, outcome))
+        self._settling.finish(ticket, outcome)
 
     def hold_back(self, yes: bool) -> None:
         """Take nothing in while records wait for an outage of our own, or go on. From any thread."""
@@ -99,14 +97,16 @@ class KafkaThread:
     # Rebalances: called inside poll and close, on this thread.
 
     def waiting(self) -> bool:
-        self._step()
-        self._collect(0)
-        self._settle(_SETTLE_STEP_S)
+        self._settling.step()
+        self._settling.collect(0)
+        self._settling.settle(SETTLE_STEP_S)
         return not self._stop.is_set()
 
     def assigned(self, starts: Mapping[Partition, Start]) -> None:
         for partition, start in starts.items():
             self._ledger.assign(partition, start.progress)
+        if self._window is not None:
+            self._window.assigned({partition: start.progress for partition, start in starts.items()})
         self.reporter.assigned(starts)
         self._heard("assigned", starts)
 
@@ -115,26 +115,26 @@ class KafkaThread:
         # This poll may be one of several: what the earlier ones brought must be worked on to be drained.
         self._hand_over()
         if not self._leaving:
-            self._drain(partitions)
-        self._forget(partitions)
+            self._settling.drain(partitions)
+        self._settling.forget(partitions)
 
     def lost(self, partitions: Sequence[Partition]) -> None:
         self.reporter.joined = False
         self._heard("lost", partitions)
         self._hand_over()
-        self._forget(partitions)
+        self._settling.forget(partitions)
 
     def _run(self) -> None:
         failure: BaseException | None = None
         try:
             # Before there are records: what an earlier run left open would hold back the offsets to begin with.
-            while not self._stop.is_set() and not self._sink.open(_SETTLE_STEP_S):
-                self._step()
+            while not self._stop.is_set() and not self._sink.open(SETTLE_STEP_S):
+                self._settling.step()
             while not self._stop.is_set() and not self._source.subscribe():
-                self._step()
+                self._settling.step()
             self._work()
             if self._drain_at_stop:
-                self._drain(self._ledger.partitions)
+                self._settling.drain(self._ledger.partitions)
         except BaseException as error:  # noqa: BLE001 - whoever awaits `ended` raises it
             failure = error
         left = self._leave()
@@ -150,7 +150,7 @@ class KafkaThread:
                 self._cycle()
         except Gap:
             # What came before the gap is not done yet, and whoever moves the group past the gap moves it past that.
-            self._drain(self._ledger.partitions)
+            self._settling.drain(self._ledger.partitions)
             raise
 
     def _leave(self) -> BaseException | None:
@@ -164,16 +164,18 @@ class KafkaThread:
         return None
 
     def _cycle(self) -> None:
-        self._step()
+        self._settling.step()
         if self._intake.full():
             # Under pressure outcomes come by the hundreds a second: looking now and then is cheaper.
             self._stop.wait(_BUSY_POLL_S)
         else:
             self._admit(_BUSY_POLL_S if self._ledger.in_flight else _IDLE_POLL_S)
-        self._collect(0)
-        if self._due():
-            self._settle(_SETTLE_STEP_S)
+        self._settling.collect(0)
+        if self._settling.due():
+            self._settling.settle(SETTLE_STEP_S)
         self.reporter.report(time.monotonic())
+        if self._window is not None and self._window.is_over(self._ledger, self._source):
+            self._stop.set()
 
     def _admit(self, timeout_s: float) -> None:
         """Take in what has arrived, as far as the budget goes, and hand it over together."""
@@ -194,6 +196,7 @@ class KafkaThread:
         )
         if ticket is not None:
             self._taken_in.append(ticket)
+            self._intake.took()
 
     def _hand_over(self) -> None:
         if self._taken_in:
@@ -201,82 +204,9 @@ class KafkaThread:
             self._metrics.records.labels(self._settings.topics.input).inc(len(tickets))
             self._deliver(tickets)
 
-    def _collect(self, timeout_s: float) -> None:
-        """Note the outcomes that are there, waiting for the first one."""
-        try:
-            finished = self._outcomes.get(timeout=timeout_s) if timeout_s else self._outcomes.get_nowait()
-            while True:
-                if not self._ledger.finish(*finished):
-                    self._metrics.void.inc()
-                finished = self._outcomes.get_nowait()
-        except Empty:
-            return
-
-    def _due(self) -> bool:
-        """Whether to settle now: at once where nothing else is on its way, else in the rhythm of the settings."""
-        waited_s = time.monotonic() - self._settled_s
-        return self._ledger.unfinished == 0 or waited_s * 1000 >= self._settings.settle_interval_ms
-
-    def _settle(self, timeout_s: float) -> None:
-        """Bring the settlement under way, or the next one, as far as it goes in this time."""
-        settlement = self._ledger.take()
-        if settlement is None:
-            return
-        started_s = time.monotonic()
-        done = self._sink.settle(settlement, self._positions, self._source, timeout_s)
-        self._settled_s = time.monotonic()
-        if done:
-            positions = self._ledger.positions(settlement)
-            left = self._ledger.settled(settlement)
-            self._metrics.void.inc(len(settlement.tickets) - len(left))
-            self.reporter.settled(left, positions, self._settled_s - started_s)
-        else:
-            self.reporter.settle_waits(len(settlement.tickets))
-
-    def _drain(self, partitions: Sequence[Partition]) -> None:
-        """Settle what is in flight of these partitions, as far as it goes by the deadline."""
-        deadline_s = time.monotonic() + self._settings.drain_deadline_s
-        while any(map(self._ledger.in_flight_of, partitions)):
-            self._step()
-            left_s = deadline_s - time.monotonic()
-            if left_s <= 0:
-                left = sum(map(self._ledger.in_flight_of, partitions))
-                log.warning("kafka.drain_deadline", left_to_the_next_owner=left)
-                return
-            self._collect(min(_BUSY_POLL_S, left_s))
-            self._settle(min(_SETTLE_STEP_S, left_s))
-
-    def _forget(self, partitions: Sequence[Partition]) -> None:
-        void = [ticket for partition in partitions for ticket in self._ledger.forget(partition)]
-        if void:
-            self._abandon(void)
-        self.reporter.forget(partitions)
-
     def _heard(self, event: str, partitions: Collection[Partition]) -> None:
         self._metrics.rebalances.labels(event).inc()
         log.info(f"kafka.{event}", partitions=[f"{topic}[{number}]" for topic, number in partitions])
-
-    # The fence: after a standstill (SIGSTOP, a suspended machine) longer than the group's patience, the partitions may
-    # be someone else's although no callback said so yet. A broker accepts the late commit of a former owner.
-
-    def _step(self) -> None:
-        self._step_s = time.monotonic()
-        self.reporter.beat_s = self._step_s
-
-    def _positions(self, settlement: Settlement) -> dict[Partition, Position]:
-        stood_still_s = time.monotonic() - self._step_s
-        if stood_still_s >= self._source.patience_s:
-            self._rewind(stood_still_s)
-        return self._ledger.positions(settlement)
-
-    def _rewind(self, stood_still_s: float) -> None:
-        """Void all that is in flight, and read it again where the partitions still are ours."""
-        log.error("kafka.stood_still", seconds=round(stood_still_s, 1), next="nothing in flight is committed")
-        reached = {partition: self._ledger.progress(partition) for partition in self._ledger.partitions}
-        self._forget(tuple(reached))
-        for partition, progress in reached.items():
-            self._ledger.assign(partition, progress)
-        self._source.rewind({partition: progress.base for partition, progress in reached.items() if progress})
 
 
 def raise_ended(ended: Future[None]) -> None:

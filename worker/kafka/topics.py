@@ -53,14 +53,14 @@ class ClusterLook:
 
     def missing(self, names: Iterable[str]) -> list[Finding]:
         """Those of the topics that do not exist."""
-        return [_missing(name) for name in names if self._partitions(name) is None]
+        return [_missing(name) for name in names if self.partitions(name) is None]
 
     def topics(self, wanted: Mapping[str, AclOperation]) -> Iterator[Finding]:
         """For each topic and what must be allowed on it: whether it exists, and whether it is allowed."""
-        existing = [name for name in wanted if self._partitions(name) is not None]
+        existing = [name for name in wanted if self.partitions(name) is not None]
         allowed = self._allowed(existing) if existing else {}
         for name, operation in wanted.items():
-            count = self._partitions(name)
+            count = self.partitions(name)
             yield _missing(name) if count is None else _judge(name, count, operation, allowed.get(name))
         yield from self.too_few_replicas(name for name in existing if wanted[name] == AclOperation.WRITE)
 
@@ -88,7 +88,8 @@ class ClusterLook:
         least = {resource.name: _setting(future, "min.insync.replicas") for resource, future in found.items()}
         return {name: int(value) for name, value in least.items() if value is not None}
 
-    def _partitions(self, name: str) -> int | None:
+    def partitions(self, name: str) -> int | None:
+        """How many partitions a topic has; None where it does not exist."""
         topic = self._metadata.topics.get(name)
         return None if topic is None or topic.error else len(topic.partitions)
 

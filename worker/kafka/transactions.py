@@ -101,7 +101,7 @@ class Transactions:
 
     def flush(self, deadline_s: float) -> bool:
         """Whether the broker has answered for all outcomes that were handed in, by the deadline at the latest."""
-        return self._call(self.publisher.flush, deadline_s) and not self.publisher.unreported
+        return self._call(self.publisher.flush, deadline_s) and not self.publisher.waiting
 
     def send_offsets(self, offsets: Sequence[TopicPartition], membership: Any) -> None:
         """Begin to put the offsets into the transaction; `offsets_taken` has the answer."""

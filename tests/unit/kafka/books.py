@@ -10,7 +10,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from worker.kafka import progress
 from worker.kafka.ledger import Ledger, Partition, Position, Settlement, Ticket
-from worker.kafka.progress import parse
+from worker.kafka.progress import Progress, parse
 from worker.records import Coordinates, Outcome, OutgoingRecord, SourceRecord
 
 PARTITIONS = [("images", number) for number in range(3)]
@@ -58,13 +58,13 @@ class Books(RuleBasedStateMachine):
     @rule(partition=partitions)
     def assign(self, partition: Partition) -> None:
         if partition in self.reads:
-            self.ledger.assign(partition)
+            self.ledger.assign(partition, Progress(0))
             return
-        committed = self.committed.get(partition)
-        start = parse(committed.offset, committed.metadata) if committed else None
+        committed = self.committed.get(partition, Position(0))
+        start = parse(committed.offset, committed.metadata)
         self.ledger.assign(partition, start)
-        assert self.ledger.progress(partition) == start
-        self.reads[partition] = sum(offset < (start.base if start else 0) for offset in self.log[partition])
+        assert self.ledger.progress()[partition] == start
+        self.reads[partition] = sum(offset < start.base for offset in self.log[partition])
 
     @rule(target=tickets, partition=partitions, size=strategies.integers(0, 9))
     def read(self, partition: Partition, size: int) -> Ticket:

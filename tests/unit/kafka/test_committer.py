@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from worker.kafka import committer as room
 from worker.kafka.committer import Committer
 from worker.kafka.ledger import Partition, Position
 
@@ -70,6 +72,31 @@ def test_the_next_commit_is_sent_though_the_answer_to_the_last_one_was_not_heard
     assert coordinator.committer.commit({A: Position(1)}, SOON)
     assert coordinator.committer.commit({A: Position(2)}, SOON)
     assert coordinator.held == {A: Position(2)}
+
+
+def test_each_commit_that_is_sent_is_answered_for() -> None:
+    coordinator = Coordinator()
+    for offset in (1, 2):
+        assert coordinator.committer.commit({A: Position(offset)}, SOON)
+    assert coordinator.committer.unanswered == 2
+    coordinator.committer.answered()
+    assert coordinator.committer.unanswered == 1
+
+
+def test_it_asks_for_no_longer_than_it_may_take_and_at_least_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s, asked_s = [100.0], []
+
+    def tell(_partitions: object, timeout_s: float) -> Mapping[Partition, Position]:
+        asked_s.append(timeout_s)
+        now_s[0] += 0.4
+        return {}
+
+    monkeypatch.setattr(room.time, "monotonic", lambda: now_s[0])
+    monkeypatch.setattr(room.time, "sleep", lambda _seconds: None)
+    assert not Committer(lambda _positions: None, tell).commit({A: Position(1)}, 1.2)
+    assert asked_s == pytest.approx([1.2, 0.8, 0.4])
+    assert not Committer(lambda _positions: None, tell).commit({A: Position(1)}, 0.0)
+    assert asked_s[3:] == [0.005]
 
 
 def test_a_commit_that_was_refused_is_sent_again() -> None:

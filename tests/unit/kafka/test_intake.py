@@ -9,6 +9,7 @@ import pytest
 from worker.kafka import intake as room
 from worker.kafka.intake import Intake
 from worker.kafka.ledger import Ledger, Partition, Ticket
+from worker.kafka.progress import Progress
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.source import Source
 from worker.observe.metrics import Metrics
@@ -44,7 +45,7 @@ class Taking:
         self.tap = Tap()
         self.held_up = 0
         self.ledger = Ledger(in_order=in_order)
-        self.ledger.assign(("images", 0))
+        self.ledger.assign(("images", 0), Progress(0))
         self.intake = Intake(
             KafkaSettings(**settings), self.ledger, cast(Source, self.tap), Metrics(), lambda: self.held_up
         )

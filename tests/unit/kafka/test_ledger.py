@@ -30,6 +30,14 @@ TestBooksOutOfOrder = BooksOutOfOrder.TestCase
 TestBooksOutOfOrderWithLittleRoom = BooksOutOfOrderWithLittleRoom.TestCase
 
 
+def test_a_ticket_says_since_when_it_is_in_flight() -> None:
+    ledger = Ledger()
+    ledger.assign(PARTITIONS[0], Progress(0))
+    ticket = ledger.open(record(PARTITIONS[0], 0), now_s=12.5, size_bytes=1)
+    assert ticket is not None
+    assert ticket.opened_s == 12.5
+
+
 def opened(ledger: Ledger, offset: int, leader_epoch: int | None = None) -> Ticket:
     ticket = ledger.open(record(PARTITIONS[0], offset), now_s=0.0, size_bytes=1, leader_epoch=leader_epoch)
     assert ticket is not None
@@ -49,7 +57,7 @@ def settle(ledger: Ledger, *tickets: Ticket) -> Position:
 
 def test_outcomes_leave_in_the_order_of_their_events_though_finished_in_reverse() -> None:
     ledger = Ledger()
-    ledger.assign(PARTITIONS[0])
+    ledger.assign(PARTITIONS[0], Progress(0))
     tickets = [ledger.open(record(PARTITIONS[0], offset), now_s=0.0, size_bytes=1) for offset in range(5)]
     for ticket in reversed(tickets[1:]):
         assert ticket is not None
@@ -66,21 +74,21 @@ def test_outcomes_leave_in_the_order_of_their_events_though_finished_in_reverse(
 
 def test_a_settlement_under_way_commits_nothing_of_a_partition_that_moved_away_and_came_back() -> None:
     ledger = Ledger()
-    ledger.assign(PARTITIONS[0])
+    ledger.assign(PARTITIONS[0], Progress(0))
     ticket = ledger.open(record(PARTITIONS[0], 7), now_s=0.0, size_bytes=1)
     assert ticket is not None
     ledger.finish(ticket, outcome_of(ticket))
     settlement = ledger.take()
     assert settlement is not None
     ledger.forget(PARTITIONS[0])
-    ledger.assign(PARTITIONS[0])
+    ledger.assign(PARTITIONS[0], Progress(0))
     assert ledger.positions(settlement) == {}
     assert ledger.settled(settlement) == []
 
 
 def test_the_commit_names_the_leader_epoch_of_the_last_record() -> None:
     ledger = Ledger()
-    ledger.assign(PARTITIONS[0])
+    ledger.assign(PARTITIONS[0], Progress(0))
     for offset, epoch in ((0, 3), (1, 4)):
         ticket = ledger.open(record(PARTITIONS[0], offset), now_s=0.0, size_bytes=1, leader_epoch=epoch)
         assert ticket is not None
@@ -92,7 +100,7 @@ def test_the_commit_names_the_leader_epoch_of_the_last_record() -> None:
 
 def test_out_of_order_a_commit_says_which_records_beyond_its_offset_are_done() -> None:
     ledger = Ledger(in_order=False)
-    ledger.assign(PARTITIONS[0])
+    ledger.assign(PARTITIONS[0], Progress(0))
     tickets = [opened(ledger, offset, leader_epoch=offset) for offset in range(10, 16)]
     position = settle(ledger, tickets[0], tickets[3], tickets[2], tickets[5])
     assert (position.offset, position.leader_epoch) == (11, 10)
@@ -112,7 +120,7 @@ def test_a_new_owner_takes_only_the_rest_in_and_commits_past_what_was_done_befor
 
 def test_the_gaps_that_transactions_leave_are_no_stretches_of_their_own() -> None:
     ledger = Ledger(in_order=False)
-    ledger.assign(PARTITIONS[0])
+    ledger.assign(PARTITIONS[0], Progress(0))
     tickets = [opened(ledger, offset) for offset in range(0, 20_000, 2)]
     position = settle(ledger, *tickets[1:])
     assert parse(0, position.metadata) == Progress(0, ((1, 19_999),))
@@ -120,7 +128,7 @@ def test_the_gaps_that_transactions_leave_are_no_stretches_of_their_own() -> Non
 
 def test_what_a_commit_has_no_room_for_waits_for_the_oldest_record() -> None:
     ledger = Ledger(in_order=False)
-    ledger.assign(PARTITIONS[0])
+    ledger.assign(PARTITIONS[0], Progress(0))
     tickets = [opened(ledger, offset) for offset in range(5000)]
     for ticket in tickets[1::2]:
         ledger.finish(ticket, outcome_of(ticket))
@@ -137,12 +145,3 @@ def test_a_partition_whose_offsets_went_back_stops_the_worker() -> None:
     ledger.assign(PARTITIONS[0], Progress(100))
     with pytest.raises(Fatal, match=r"images\[0\]@7 .* read up to 100: the topic was truncated or made again"):
         opened(ledger, 7)
-
-
-def test_a_partition_without_records_has_no_progress() -> None:
-    ledger = Ledger()
-    assert ledger.progress(PARTITIONS[0]) is None
-    ledger.assign(PARTITIONS[0])
-    assert ledger.progress(PARTITIONS[0]) is None
-    opened(ledger, 5)
-    assert ledger.progress(PARTITIONS[0]) == Progress(5)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,23 +76,31 @@ def test_it_fits_as_long_as_a_broker_takes_it(until: int, length: int, fits: boo
     assert (len(progress.metadata), progress.fits) == (length, fits)
 
 
+@pytest.mark.parametrize(
+    ("span", "octets"),
+    [((1, 128), b"\x01\x7f"), ((1, 129), b"\x01\x80\x01"), ((127, 129), b"\x7f\x02"), ((1, 257), b"\x01\x80\x02")],
+)
+def test_the_lengths_are_varints_as_others_write_them(span: tuple[int, int], octets: bytes) -> None:
+    assert Progress(0, (span,)).metadata == "image-worker/1;done=" + b64encode(octets).decode()
+
+
 @pytest.mark.parametrize("metadata", [None, "", "by hand", "other-tool/1;done=AA"])
 def test_the_metadata_of_others_says_nothing(metadata: str | None) -> None:
     assert parse(5, metadata) == Progress(5)
 
 
 @pytest.mark.parametrize(
-    "metadata",
+    ("metadata", "why"),
     [
-        "image-worker/2;done=AQE=",
-        "image-worker/1;done=AQE",
-        "image-worker/1;done=A*E=",
-        "image-worker/1;done=AQ==",
-        "image-worker/1;done=AYE=",
-        "image-worker/1;until=soon",
-        "image-worker/1;done",
+        ("image-worker/2;done=AQE=", "^it was written by another release: image-worker/2$"),
+        ("image-worker/1;done=AQE", "padding"),
+        ("image-worker/1;done=AQ*E=", "base64"),
+        ("image-worker/1;done=AQ==", "shorter"),
+        ("image-worker/1;done=AYE=", "^a number is cut off$"),
+        ("image-worker/1;until=soon", "soon"),
+        ("image-worker/1;done", "update sequence"),
     ],
 )
-def test_our_own_that_cannot_be_read_is_an_error_and_not_nothing_done(metadata: str) -> None:
-    with pytest.raises(ValueError, match=r".+"):
+def test_our_own_that_cannot_be_read_is_an_error_and_not_nothing_done(metadata: str, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
         parse(5, metadata)

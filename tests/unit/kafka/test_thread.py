@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from confluent_kafka import Message
 
 from worker.kafka.ledger import Partition, Position, Settlement, Ticket
+from worker.kafka.progress import Progress
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.sink import Group, Positions
 from worker.kafka.starts import Start
@@ -57,7 +58,7 @@ class Bench:
 
 def test_what_was_taken_in_by_an_earlier_poll_is_worked_on_before_it_is_drained() -> None:
     bench = Bench()
-    bench.thread.assigned({PARTITION: Start(Position(0))})
+    bench.thread.assigned({PARTITION: Start(Position(0), Progress(0))})
     for offset in range(3):
         bench.poll_brings(offset)
     bench.thread.revoked([PARTITION])
@@ -68,7 +69,7 @@ def test_what_was_taken_in_by_an_earlier_poll_is_worked_on_before_it_is_drained(
 
 def test_what_is_not_done_by_the_deadline_of_the_drain_is_abandoned_and_not_committed() -> None:
     bench = Bench(works=False)
-    bench.thread.assigned({PARTITION: Start(Position(0))})
+    bench.thread.assigned({PARTITION: Start(Position(0), Progress(0))})
     bench.poll_brings(0)
     bench.thread.revoked([PARTITION])
     assert bench.abandoned == bench.handed_over
@@ -77,7 +78,7 @@ def test_what_is_not_done_by_the_deadline_of_the_drain_is_abandoned_and_not_comm
 
 def test_a_lost_partition_is_not_drained() -> None:
     bench = Bench()
-    bench.thread.assigned({PARTITION: Start(Position(0))})
+    bench.thread.assigned({PARTITION: Start(Position(0), Progress(0))})
     bench.poll_brings(0)
     bench.thread.lost([PARTITION])
     assert bench.abandoned == bench.handed_over

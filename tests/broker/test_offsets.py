@@ -1,0 +1,105 @@
+"""`image-worker offsets`, on a real Apache Kafka: where a group is, and moving it while nobody is at work."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+
+import pytest
+from confluent_kafka import TopicPartition
+
+from tests.broker.test_delivery import mixed
+from tests.clusters import PATIENCE_S, Cluster, Topics, event
+from tests.replays import run
+from tests.workers import running
+
+pytestmark = pytest.mark.broker
+
+
+def rows(process: subprocess.CompletedProcess[str]) -> dict[str, list[str]]:
+    """The table's rows by partition."""
+    assert process.returncode == 0, process.stderr
+    lines = [line.split() for line in process.stdout.splitlines()]
+    return {words[0]: words[1:] for words in lines if words and words[0].isdecimal()}
+
+
+@pytest.fixture(scope="module")
+def filled(broker: Cluster) -> Topics:
+    """A topic of four partitions with 20 records each, a second apart, the first of partition 3 deleted."""
+    topics = broker.topics()
+    early_ms = 1_700_000_000_000
+    records = [{**event(n), "partition": n % 4, "timestamp": early_ms + 1000 * (n // 4)} for n in range(80)]
+    broker.produce(topics.input, records)
+    admin = broker.admin()
+    for future in admin.delete_records([TopicPartition(topics.input, 3, 5)]).values():
+        future.result(timeout=PATIENCE_S)
+    return topics
+
+
+def offsets(broker: Cluster, topics: Topics, *words: str) -> subprocess.CompletedProcess[str]:
+    return run(broker, topics, ["offsets", *words])
+
+
+async def test_a_group_is_shown_with_its_members_and_not_moved_while_it_has_any(broker: Cluster) -> None:
+    topics = broker.topics()
+    broker.produce(topics.input, mixed(40))
+    async with running(broker.settings(topics)):
+        await asyncio.to_thread(broker.read, [topics.results, topics.dead_letters], 40)
+        shown = await asyncio.to_thread(offsets, broker, topics, "show")
+        moved = await asyncio.to_thread(offsets, broker, topics, "set", "--to", "beginning")
+    assert f"group {topics.group}: stable, 1 member" in shown.stdout
+    assert all("image-worker on 127.0.0.1" in " ".join(row) for row in rows(shown).values())
+    assert moved.returncode == 1
+    assert moved.stderr.startswith(f"image-worker: group {topics.group} is at work (stable, 1 member: image-worker on")
+    assert broker.committed(topics) == broker.ends(topics.input)
+    shown = await asyncio.to_thread(offsets, broker, topics, "show")
+    ends = broker.ends(topics.input)
+    assert rows(shown) == {str(n): [str(end), "0", str(end), "0", "-", "-", "-"] for n, end in ends.items()}
+
+
+def test_each_kind_of_point_is_committed_with_what_it_skips_or_repeats(broker: Cluster, filled: Topics) -> None:
+    for to, at, effect in [
+        ("10", "10", ["begins", "here"]),
+        ("2023-11-14T22:13:35Z", "15", ["skips", "5"]),
+        ("beginning", "0", ["repeats", "15"]),
+        ("end", "20", ["skips", "20"]),
+        ("2099-01-01", "20", ["nothing"]),
+    ]:
+        found = rows(offsets(broker, filled, "set", "--to", to, "--partitions", "0,1"))
+        assert {number: row[1:] for number, row in found.items()} == {"0": [at, *effect], "1": [at, *effect]}
+        assert broker.committed(filled) == {0: int(at), 1: int(at)}
+
+
+def test_a_dry_run_says_the_same_and_changes_nothing(broker: Cluster, filled: Topics) -> None:
+    before = broker.committed(filled)
+    said = offsets(broker, filled, "set", "--to", "beginning", "--dry-run")
+    assert said.stdout.splitlines()[-1] == f"group {filled.group}: nothing was changed"
+    assert rows(said)["3"] == ["-", "5", "begins", "here"]
+    assert broker.committed(filled) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "line"),
+    [
+        (["set", "--to", "3"], 2, "--to 3: {topic}[3] has the offsets 5 to 20"),
+        (["set", "--to", "99", "--partitions", "0"], 2, "--to 99: {topic}[0] has the offsets 0 to 20"),
+        (["set", "--to", "soon"], 2, "--to soon: write beginning, end, an offset, or a time"),
+        (["set", "--to", "end", "--partitions", "4"], 2, "--partitions 4: topic {topic} has the partitions 0 to 3"),
+        (["set", "--to", "end", "--group", "nobody"], 1, "there is no group nobody"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_line(
+    broker: Cluster, filled: Topics, words: list[str], code: int, line: str
+) -> None:
+    before = broker.committed(filled)
+    refused = offsets(broker, filled, *words)
+    assert refused.returncode == code
+    assert [line.format(topic=filled.input) in refused.stderr, refused.stderr.count("\n")] == [True, 1]
+    assert broker.committed(filled) == before
+
+
+def test_a_topic_that_is_not_there_is_one_line(broker: Cluster) -> None:
+    topics = Topics("nowhere", "results", "dead", "group-of-nowhere")
+    refused = offsets(broker, topics, "show")
+    assert refused.returncode == 1
+    assert "topic nowhere: does not exist" in refused.stderr

@@ -1,0 +1,373 @@
+"""A window of a topic done again, on a real Apache Kafka: exactly that window, whatever happens, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ConfigSource
+
+from tests.broker.test_delivery import assert_in_order, mixed
+from tests.broker.test_exactly_once import sources
+from tests.broker.test_faults import wait_for
+from tests.cli import ROOT, environment
+from tests.clusters import PATIENCE_S, Cluster, Reader, Topics, event, header
+from tests.kafka_server import own_brokers
+from tests.replays import command, job, other_model, outputs, replayed, run
+from tests.workers import running, until
+from worker.errors import Fatal
+from worker.kafka.groups import GroupLook
+from worker.replay.job import Job
+from worker.replay.request import Request
+
+pytestmark = pytest.mark.broker
+
+ALL = Request("beginning", "now")
+DELIVERIES = ["at-least-once", "exactly-once"]
+
+
+class Transactional:
+    """A producer that leaves transaction markers, and records of transactions that never were, in its one partition."""
+
+    def __init__(self, cluster: Cluster, topic: str) -> None:
+        servers = cluster.bootstrap_servers
+        self._producer = Producer({"bootstrap.servers": servers, "transactional.id": topic, "log_level": 0})
+        self._producer.init_transactions(PATIENCE_S)
+        self._topic = topic
+
+    def begin(self, count: int) -> None:
+        self._producer.begin_transaction()
+        for number in range(count):
+            self._producer.produce(self._topic, partition=0, **event(number))
+        self._producer.flush(PATIENCE_S)
+
+    def end(self, *, commit: bool = True) -> None:
+        (self._producer.commit_transaction if commit else self._producer.abort_transaction)(PATIENCE_S)
+
+
+def committed(cluster: Cluster, made: Job) -> dict[int, int]:
+    """What a replay's group has committed."""
+    kafka = made.plan.settings.kafka
+    found = GroupLook(kafka, kafka.group_id).committed(kafka.topics.input, made.plan.spans)
+    return {number: position.offset for number, position in found.items()}
+
+
+def ids(messages: list[Message]) -> set[str | None]:
+    return {header(message, "image-worker.outcome.id") for message in messages}
+
+
+async def seen(cluster: Cluster, made: Job, count: int) -> list[Message]:
+    return await asyncio.to_thread(cluster.read, outputs(made), count)
+
+
+@contextmanager
+def replay_process(
+    cluster: Cluster, topics: Topics, log: Path, words: list[str], *flags: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A replay as a process of its own; killed at the end where it still runs."""
+    line = command(cluster, topics, ["replay", *words], *flags)
+    with (
+        log.open("wb") as sink,
+        subprocess.Popen(line, stdout=sink, stderr=sink, env=environment(), cwd=ROOT) as process,
+    ):
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+@pytest.mark.parametrize("delivery", DELIVERIES)
+async def test_it_ends_at_the_ends_of_its_start_with_markers_before_and_new_records_after_them(
+    broker: Cluster, delivery: str
+) -> None:
+    topics = broker.topics(partitions=2)
+    producer = Transactional(broker, topics.input)
+    for count, commit in ((5, False), (20, True), (3, False)):
+        producer.begin(count)
+        producer.end(commit=commit)
+    broker.produce(topics.input, [{**event(number), "partition": 1} for number in range(30)])
+    made = job(broker, topics, ALL, f"kafka.delivery={delivery}")
+    assert made.plan.spans == {0: (0, 31), 1: (0, 30)}
+    broker.produce(topics.input, mixed(50))
+    made.make_topics()
+    worker, standing = made.worker()
+    await worker.run()
+    assert standing.complete
+    outcomes = await seen(broker, made, 50)
+    wanted = {(0, offset) for offset in range(6, 26)} | {(1, offset) for offset in range(30)}
+    assert sources(outcomes) == Counter(wanted)
+    assert_in_order(outcomes)
+    assert committed(broker, made) == {0: 31, 1: 30}
+
+
+def compacted(cluster: Cluster, topic: str) -> list[int]:
+    """The offsets that are left in a topic of one partition in which compaction has made gaps."""
+    if own_brokers():
+        set_config(cluster, ConfigResource.Type.BROKER, "1", "log.cleaner.backoff.ms", "200")
+    rolls = {"segment.ms": "100", "min.cleanable.dirty.ratio": "0.001", "max.compaction.lag.ms": "100"}
+    cluster.create(topic, partitions=1, config={"cleanup.policy": "compact", **rolls})
+    for key in ("a", "b", "c"):
+        cluster.produce(topic, [{"key": key, "value": event(number)["value"]} for number in range(20)])
+    left = list(range(60))
+    deadline_s = time.monotonic() + PATIENCE_S
+    while len([offset for offset in left if offset < 40]) > 2:
+        assert time.monotonic() < deadline_s, "it was not compacted"
+        # A segment rolls when a record comes after its time, and is not compacted before.
+        cluster.produce(topic, [{"key": "last", "value": event(0)["value"]}])
+        left = offsets_of(cluster, topic)
+    return left
+
+
+def offsets_of(cluster: Cluster, topic: str) -> list[int]:
+    consumer = Consumer(
+        {"bootstrap.servers": cluster.bootstrap_servers, "group.id": "look", "enable.partition.eof": True}
+    )
+    consumer.assign([TopicPartition(topic, 0, 0)])
+    left = []
+    while (message := consumer.poll(PATIENCE_S)) is not None and message.error() is None:
+        left.append(message.offset() or 0)
+    consumer.close()
+    return left
+
+
+async def test_gaps_of_compaction_are_passed_over_and_an_end_may_be_in_one(broker: Cluster) -> None:
+    plain = broker.topics()
+    topics = dataclasses.replace(plain, input=f"{plain.input}-compacted")
+    left = await asyncio.to_thread(compacted, broker, topics.input)
+    end = broker.ends(topics.input)[0]
+    in_a_gap = await replayed(broker, topics, Request("5", "30"))
+    assert sources(await seen(broker, in_a_gap, 1)) == Counter((0, offset) for offset in left if 5 <= offset < 30)
+    assert committed(broker, in_a_gap) == {0: 30}
+    whole = await replayed(broker, topics, Request("beginning", str(end)))
+    found = {offset for _, offset in sources(await seen(broker, whole, 1))}
+    assert {19, 39, 59, end - 1} <= found <= set(left), "the newest of each key stays; the cleaner goes on meanwhile"
+    assert committed(broker, whole) == {0: end}
+
+
+@pytest.mark.parametrize("commit", [True, False])
+async def test_a_transaction_that_is_open_at_the_start_is_waited_for(broker: Cluster, commit: bool) -> None:
+    topics = broker.topics(partitions=1)
+    broker.produce(topics.input, [event(0)])
+    producer = Transactional(broker, topics.input)
+    producer.begin(5)
+    made = job(broker, topics, ALL)
+    made.make_topics()
+    worker, standing = made.worker()
+    running = asyncio.create_task(worker.run())
+    await until(lambda: standing.left[0] == (1, 6), "all but the open transaction is done")
+    assert not running.done()
+    producer.end(commit=commit)
+    await running
+    assert standing.complete
+    assert len(await seen(broker, made, 1 + 5 * commit)) == 1 + 5 * commit
+
+
+@pytest.mark.parametrize("delivery", DELIVERIES)
+def test_two_processes_share_one_and_when_one_is_killed_the_other_does_its_part(
+    broker: Cluster, tmp_path: Path, delivery: str
+) -> None:
+    topics = broker.topics()
+    broker.produce(topics.input, mixed(1200))
+    flags = (f"kafka.delivery={delivery}", "kafka.transaction_timeout_s=2", "kafka.group_protocol=consumer")
+    words = ["--from", "beginning", "--to", "300", "--id", "shared", "--rate", "100"]
+    broker.create(*(twin := [f"{name}.replay.shared" for name in (topics.results, topics.dead_letters)]))
+    logs = [tmp_path / "first", tmp_path / "second"]
+    with (
+        Reader(broker, twin) as reader,
+        replay_process(broker, topics, logs[0], words, *flags) as first,
+        replay_process(broker, topics, logs[1], words, *flags) as second,
+    ):
+        wait_for(lambda: all(b'"settled"' in log.read_bytes() for log in logs), "both are at work")
+        assert first.poll() is second.poll() is None, "it was over before there was anything to show"
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+        assert second.wait(PATIENCE_S) == 0, logs[1].read_text()
+        outcomes = reader.rest()
+    wanted = {(number, offset) for number, end in broker.ends(topics.input).items() for offset in range(min(end, 300))}
+    assert sources(outcomes).keys() == wanted
+    assert all(len(found) == 1 for found in reader.ids.values()), "a repeat has another id"
+    if delivery == "exactly-once":
+        assert len(outcomes) == len(wanted)
+    again = run(broker, topics, ["replay", *words], *flags)
+    assert (again.returncode, again.stdout.splitlines()[-1]) == (
+        0,
+        "replay shared is done already; another --id does it again",
+    )
+
+
+def test_stopped_and_started_again_it_goes_on(broker: Cluster, tmp_path: Path) -> None:
+    topics = broker.topics()
+    broker.produce(topics.input, mixed(500))
+    words = ["--from", "beginning", "--to", "100", "--rate", "100"]
+    process = subprocess.Popen(
+        command(broker, topics, ["replay", *words]), stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, text=True
+    )
+    assert process.stdout is not None
+    name = process.stdout.readline().split()[1]
+    twins = [f"{topic}.replay.{name}" for topic in (topics.results, topics.dead_letters)]
+    admin = broker.admin()
+    while not set(twins) <= admin.list_topics(timeout=PATIENCE_S).topics.keys():
+        assert process.poll() is None
+    with Reader(broker, twins) as reader:
+        reader.until(100)
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 1
+        assert "offsets left: the same command goes on with it" in errors.splitlines()[-1]
+        assert run(broker, topics, ["replay", *words]).returncode == 0
+        outcomes = reader.rest()
+    assert len(outcomes) == len(sources(outcomes)) == sum(min(end, 100) for end in broker.ends(topics.input).values())
+
+
+async def test_the_same_model_gives_the_same_ids_and_another_one_others_for_the_same_sources(broker: Cluster) -> None:
+    topics = broker.topics()
+    broker.produce(topics.input, mixed(60))
+    async with running(broker.settings(topics)):
+        live = await asyncio.to_thread(broker.read, [topics.results, topics.dead_letters], 60)
+    at_work = broker.committed(topics)
+    same = await replayed(broker, topics, ALL)
+    other = await replayed(broker, topics, ALL, model=other_model())
+    assert same.plan.id != other.plan.id
+    first, second = await seen(broker, same, 60), await seen(broker, other, 60)
+    assert ids(first) == ids(live)
+    assert not ids(second) & ids(live)
+    assert sources(first) == sources(second) == sources(live)
+    assert len(broker.read([topics.results, topics.dead_letters], 60)) == 60, "a replay wrote to a live topic"
+    assert broker.committed(topics) == at_work
+
+
+async def test_times_and_partitions_bound_it(broker: Cluster) -> None:
+    topics = broker.topics()
+    records = [{**event(n), "partition": n % 4, "timestamp": 1_700_000_000_000 + 1000 * n} for n in range(80)]
+    broker.produce(topics.input, records)
+    # From second 20 to before second 60: 10 of the 20 records of each partition.
+    request = Request("2023-11-14T22:13:40Z", "2023-11-14T22:14:20Z", partitions=(1, 3))
+    made = await replayed(broker, topics, request)
+    found = sources(await seen(broker, made, 20))
+    assert found == Counter((number, offset) for number in (1, 3) for offset in range(5, 15))
+
+
+async def test_a_window_of_nothing_but_dead_letters_and_an_empty_one_end_like_any_other(broker: Cluster) -> None:
+    topics = broker.topics(partitions=1)
+    broker.produce(topics.input, [{"value": b"no event at all"}] * 20)
+    made = await replayed(broker, topics, Request("5", "15"))
+    letters = await seen(broker, made, 10)
+    assert {message.topic() for message in letters} == {f"{topics.dead_letters}.replay.{made.plan.id}"}
+    empty = await replayed(broker, topics, Request("15", "15"))
+    assert committed(broker, empty) == {0: 15}
+    assert broker.ends(outputs(empty)[1]) == {}
+
+
+async def test_its_own_topics_are_made_like_the_live_ones(broker: Cluster) -> None:
+    topics = broker.topics()
+    compacted = f"{topics.results}-compacted"
+    broker.create(compacted, partitions=3, config={"cleanup.policy": "compact", "retention.ms": "12345"})
+    made = job(broker, topics, ALL, f"kafka.topics.results={compacted}")
+    made.make_topics()
+    made.make_topics()
+    own = outputs(made)[0]
+    assert len(broker.admin().list_topics(own, timeout=PATIENCE_S).topics[own].partitions) == 3
+    assert configuration(broker, own) == {"cleanup.policy": "compact", "retention.ms": "12345"}
+
+
+def configuration(cluster: Cluster, topic: str) -> dict[str, Any]:
+    """What is set for a topic itself."""
+    admin = cluster.admin()
+    (future,) = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, topic)]).values()
+    entries = future.result(timeout=PATIENCE_S).values()
+    return {entry.name: entry.value for entry in entries if entry.source == ConfigSource.DYNAMIC_TOPIC_CONFIG.value}
+
+
+def set_config(cluster: Cluster, kind: Any, name: str, key: str, value: str) -> None:
+    resource = ConfigResource(kind, name)
+    resource.add_incremental_config(ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET))
+    admin = cluster.admin()
+    for future in admin.incremental_alter_configs([resource]).values():
+        future.result(timeout=PATIENCE_S)
+
+
+async def test_it_writes_to_the_live_topics_and_those_of_actions_where_it_is_told_to(broker: Cluster) -> None:
+    topics = broker.topics()
+    blocked = f"{topics.results}-blocked"
+    broker.create(blocked)
+    broker.produce(topics.input, [event(0), {"value": b"no event at all"}])
+    flags = ("policy.thresholds.a.block=0.5", f"policy.topics.block={blocked}")
+    own = await replayed(broker, topics, ALL, *flags)
+    assert {message.topic() for message in await seen(broker, own, 2)} == set(outputs(own))
+    request = Request("beginning", "now", output=topics.results, dead_letters=topics.dead_letters)
+    await replayed(broker, topics, request, *flags)
+    assert {message.topic() for message in broker.read([blocked, topics.dead_letters], 2)} == {
+        blocked,
+        topics.dead_letters,
+    }
+
+
+def test_a_dry_run_says_what_it_would_be_and_changes_nothing(broker: Cluster) -> None:
+    topics = broker.topics()
+    broker.produce(topics.input, mixed(100))
+    admin = broker.admin()
+    before = set(admin.list_topics(timeout=PATIENCE_S).topics)
+    said = run(broker, topics, ["replay", "--from", "beginning", "--dry-run"])
+    assert said.returncode == 0, said.stderr
+    assert "100 at most, about 100, by a sample of 100" in said.stdout
+    assert f"into {topics.results}.replay." in said.stdout
+    assert set(admin.list_topics(timeout=PATIENCE_S).topics) - {"__consumer_offsets"} == before - {"__consumer_offsets"}
+    groups = admin.list_consumer_groups().result(timeout=PATIENCE_S).valid
+    assert not [group.group_id for group in groups if group.group_id.startswith(topics.group)]
+
+
+async def test_an_id_that_was_used_for_another_window_is_refused(broker: Cluster) -> None:
+    topics = broker.topics(partitions=1)
+    broker.produce(topics.input, mixed(10))
+    await replayed(broker, topics, Request("0", "5", id="mine"))
+    with pytest.raises(Fatal, match="a replay of this id has another --from, --to or --partitions"):
+        job(broker, topics, Request("0", "6", id="mine"))
+    look = GroupLook(broker.settings(topics).kafka, f"{topics.group}.replay.mine")
+    look.set(topics.input, {0: 2})
+    with pytest.raises(Fatal, match="offsets that no replay committed"):
+        job(broker, topics, Request("0", "5", id="mine"))
+
+
+def test_a_start_whose_records_are_gone_is_refused_and_the_beginning_is_what_is_there(broker: Cluster) -> None:
+    topics = broker.topics(partitions=1)
+    broker.produce(topics.input, mixed(20))
+    admin = broker.admin()
+    for future in admin.delete_records([TopicPartition(topics.input, 0, 12)]).values():
+        future.result(timeout=PATIENCE_S)
+    with pytest.raises(Fatal, match=r"the offsets 3 to 11 are gone, .* write --from beginning"):
+        job(broker, topics, Request("3", "now"))
+    assert job(broker, topics, ALL).plan.spans == {0: (12, 20)}
+    assert (
+        "partition 0 begins at 12: older records of that time may be gone"
+        in job(broker, topics, Request("2020-01-01", "now")).heading()
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--from", "9", "--to", "3"], "--from 9 is after --to 3"),
+        (["--from", "2026-02-01", "--to", "2026-01-01"], "--from 2026-02-01 is after --to 2026-01-01"),
+        (["--from", "yesterday"], "--from yesterday: write beginning, now, an offset, or a time"),
+        (["--from", "0", "--id", "a/b"], "--id a/b: write up to 80 letters"),
+        (["--from", "0", "--partitions", "0,7"], "--partitions 7: topic {topic} has the partitions 0 to 3"),
+        (["--from", "0", "--partitions", "one"], "--partitions one: write partitions' numbers"),
+        (["--from", "0", "--output", "{topic}"], "--output {topic}: this is the topic that is replayed"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_exit_code_2(broker: Cluster, words: list[str], line: str) -> None:
+    topics = broker.topics()
+    given = run(broker, topics, ["replay", *(word.format(topic=topics.input) for word in words)])
+    assert given.returncode == 2
+    assert [line.format(topic=topics.input) in given.stderr, given.stderr.count("\n")] == [True, 1]

@@ -1,0 +1,165 @@
+"""Three brokers, image hosts, a producer, and the workers of every group: what faults are done to, and undone."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from confluent_kafka import KafkaException
+
+from tests.chaos.hosts import Hosts
+from tests.chaos.plan import BROKERS, WORKERS, Action, Fault
+from tests.chaos.producer import SteadyProducer
+from tests.chaos.verifier import Books
+from tests.chaos.workers import Combination, WorkerProcess
+from tests.clusters import Cluster, Topics
+from tests.kafka_server import RealKafka
+
+PARTITIONS = 8
+_NO_BROKER = "no Kafka broker answered"
+"""What a worker ends with that is started while the brokers are away: it promises to start only where they answer."""
+_OUTPUTS = {"message.timestamp.type": "LogAppendTime"}
+"""Outcomes bear the time at which they came to be there, so that the first of an event can be told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A combination that is tried, its topics and its workers."""
+
+    combination: Combination
+    books: Books
+    workers: tuple[WorkerProcess, ...]
+
+
+@dataclass(slots=True)
+class Arena:
+    """All of it, running."""
+
+    kafka: RealKafka
+    hosts: Hosts
+    groups: dict[str, Group]
+    producer: SteadyProducer
+    done: Counter[Fault] = field(default_factory=Counter)
+    troubles: list[str] = field(default_factory=list)
+    """What a worker did that it never may, such as to end by itself."""
+
+    def begin(self, action: Action) -> bool:
+        """Do a fault. False where it cannot be done yet: brokers fall only when all of them are whole."""
+        if action.fault in (Fault.BROKER_KILLED, Fault.ALL_BROKERS_KILLED):
+            if not self.brokers_are_whole():
+                return False
+            for broker in self._brokers(action):
+                self.kafka.brokers[broker].kill()
+        elif action.fault is Fault.HOST_SLOW:
+            self.hosts.slow.add(action.target)
+        elif action.fault is Fault.HOST_FAILING:
+            self.hosts.failing.add(action.target)
+        else:
+            self._worker(action).signal(_SIGNALS[action.fault])
+        self.done[action.fault] += 1
+        return True
+
+    def end(self, action: Action) -> bool:
+        """Undo a fault. False where that must be tried again: a worker has not drained yet."""
+        if action.fault in (Fault.BROKER_KILLED, Fault.ALL_BROKERS_KILLED):
+            for broker in self._brokers(action):
+                self.kafka.restart(broker)
+        elif action.fault is Fault.HOST_SLOW:
+            self.hosts.slow.discard(action.target)
+        elif action.fault is Fault.HOST_FAILING:
+            self.hosts.failing.discard(action.target)
+        elif action.fault is Fault.WORKER_FROZEN:
+            self._worker(action).signal(signal.SIGCONT)
+        else:
+            return self._restart(action)
+        return True
+
+    def give_up(self, action: Action) -> None:
+        """A worker that does not stop: it is killed, and that is a trouble."""
+        worker = self._worker(action)
+        self.troubles.append(f"{worker.name} was to stop and does not: {worker.last_words()}")
+        worker.end()
+
+    def watch(self, down: set[tuple[str, int]]) -> None:
+        """Note workers that ended though nobody ended them, and start them again; `down` are those who were ended."""
+        for name, group in self.groups.items():
+            for number, worker in enumerate(group.workers):
+                code = worker.exited()
+                if code is not None and (name, number) not in down:
+                    if _NO_BROKER not in (words := worker.last_words()):
+                        self.troubles.append(f"{worker.name} ended by itself with {code}: {words}")
+                    worker.start()
+
+    def brokers_are_whole(self) -> bool:
+        """Whether every partition has all its replicas in sync: then one broker may fall, and all is still there."""
+        try:
+            topics = self.kafka.admin().list_topics(timeout=2.0).topics.values()
+        except KafkaException:
+            return False
+        return all(len(part.isrs) == BROKERS for topic in topics for part in topic.partitions.values())
+
+    def _brokers(self, action: Action) -> Sequence[int]:
+        return range(BROKERS) if action.fault is Fault.ALL_BROKERS_KILLED else [action.target]
+
+    def _worker(self, action: Action) -> WorkerProcess:
+        return self.groups[action.group].workers[action.target]
+
+    def _restart(self, action: Action) -> bool:
+        worker = self._worker(action)
+        code = worker.exited()
+        if code is None:
+            return False
+        # A worker that was still starting, and holds nothing, ends of the signal itself.
+        stopped = code in (0, -signal.SIGTERM) or _NO_BROKER in (words := worker.last_words())
+        if action.fault is Fault.WORKER_STOPPED and not stopped:
+            self.troubles.append(f"{worker.name} was to stop and ended with {code}: {words}")
+        worker.start()
+        return True
+
+
+_SIGNALS = {
+    Fault.WORKER_KILLED: signal.SIGKILL,
+    Fault.WORKER_STOPPED: signal.SIGTERM,
+    Fault.WORKER_FROZEN: signal.SIGSTOP,
+}
+
+
+@contextmanager
+def arena(
+    combinations: Sequence[Combination], rate: float, folder: Path, tell: Callable[[str], None]
+) -> Iterator[Arena]:
+    """Start everything, and end everything afterwards. The logs go to `folder`."""
+    with ExitStack() as stack:
+        tell("starting three brokers")
+        kafka = stack.enter_context(RealKafka(BROKERS))
+        hosts = stack.enter_context(Hosts())
+        cluster = Cluster(kafka.bootstrap_servers, real=True)
+        groups = {str(each): _group(each, cluster, hosts, folder) for each in combinations}
+        tell(f"starting {WORKERS} workers of {len(groups)} groups")
+        for group in groups.values():
+            for worker in group.workers:
+                stack.callback(worker.end)
+                worker.start()
+        inputs = [group.books.input for group in groups.values()]
+        producer = SteadyProducer(kafka.bootstrap_servers, inputs, hosts, rate)
+        stack.callback(producer.stop, 0)
+        producer.start()
+        yield Arena(kafka, hosts, groups, producer)
+
+
+def _group(combination: Combination, cluster: Cluster, hosts: Hosts, folder: Path) -> Group:
+    tag = f"{combination.delivery}-{combination.protocol}"
+    topics = Topics(f"images-{tag}", f"results-{tag}", f"dead-{tag}", f"group-{tag}")
+    cluster.create(topics.input, partitions=PARTITIONS)
+    cluster.create(topics.results, topics.dead_letters, partitions=PARTITIONS, config=_OUTPUTS)
+    books = Books(topics.group, topics.input, topics.results, topics.dead_letters)
+    names = [f"{tag}-{number}" for number in range(WORKERS)]
+    workers = (
+        WorkerProcess(name, combination.flags(cluster, topics, hosts.port, number), folder / f"{name}.log")
+        for number, name in enumerate(names)
+    )
+    return Group(combination, books, tuple(workers))

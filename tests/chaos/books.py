@@ -1,0 +1,110 @@
+"""The books: what came of every event, and whether that is what was promised. PURE, and it knows nothing of the worker.
+
+An event is a place in the input topic. An outcome names the event that it belongs to; which one was there first is told
+by the time at which the broker appended it, since two outcomes of an event may be in different topics.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+Place = tuple[int, int]
+"""A partition and an offset of the input topic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An outcome as it lies in an output topic."""
+
+    event: Place
+    id: str
+    lane: tuple[str, int]
+    """The output topic and its partition."""
+    offset: int
+    appended_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A committed offset, in the order in which the group's coordinator took them."""
+
+    partition: int
+    offset: int
+    at_ms: int = 0
+
+
+@dataclass(slots=True)
+class Verdict:
+    """The sums, and for each kind of fault the first places where it was found."""
+
+    events: int = 0
+    outcomes: int = 0
+    lost: int = 0
+    repeated: int = 0
+    out_of_order: int = 0
+    moved_back: int = 0
+    unequal_id: int = 0
+    places: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def note(self, kind: str, where: str) -> None:
+        setattr(self, kind, getattr(self, kind) + 1)
+        if len(self.places[kind]) < 100:
+            self.places[kind].append(where)
+
+    def missed(self, *, repeats_allowed: bool) -> list[str]:
+        """The aims that were missed."""
+        kinds = ["lost", "out_of_order", "moved_back", "unequal_id", *([] if repeats_allowed else ["repeated"])]
+        return [kind for kind in kinds if getattr(self, kind)]
+
+
+def audit(ends: Mapping[int, int], outcomes: Iterable[Found], commits: Iterable[Committed]) -> Verdict:
+    """The verdict on a group, given the end offset of each input partition. Input offsets have no gaps."""
+    found = sorted(outcomes, key=lambda outcome: (outcome.appended_ms, outcome.offset))
+    verdict = Verdict(events=sum(ends.values()), outcomes=len(found))
+    _compare_ids(found, verdict)
+    first: dict[Place, Found] = {}
+    for outcome in found:
+        if outcome.event in first:
+            verdict.note("repeated", f"{outcome} after {first[outcome.event]}")
+        else:
+            first[outcome.event] = outcome
+    for partition, end in ends.items():
+        for offset in range(end):
+            if (partition, offset) not in first:
+                verdict.note("lost", f"partition {partition}, offset {offset}")
+    _compare_order(first.values(), verdict)
+    _compare_commits(commits, verdict)
+    return verdict
+
+
+def _compare_ids(found: list[Found], verdict: Verdict) -> None:
+    """One event has one id, and one id one event."""
+    ids: dict[Place, str] = {}
+    for outcome in found:
+        if ids.setdefault(outcome.event, outcome.id) != outcome.id:
+            verdict.note("unequal_id", f"{outcome} had {ids[outcome.event]}")
+    for id_, count in Counter(ids.values()).items():
+        if count > 1:
+            verdict.note("unequal_id", f"{count} events have the id {id_}")
+
+
+def _compare_order(firsts: Iterable[Found], verdict: Verdict) -> None:
+    """Within a lane the first outcomes of one input partition are in its order."""
+    last: dict[tuple[tuple[str, int], int], Found] = {}
+    for outcome in sorted(firsts, key=lambda outcome: (outcome.lane, outcome.offset)):
+        stream = (outcome.lane, outcome.event[0])
+        if stream in last and outcome.event < last[stream].event:
+            verdict.note("out_of_order", f"{outcome} after {last[stream]}")
+        else:
+            last[stream] = outcome
+
+
+def _compare_commits(commits: Iterable[Committed], verdict: Verdict) -> None:
+    highest: dict[int, int] = {}
+    for commit in commits:
+        before = highest.get(commit.partition, -1)
+        if commit.offset < before:
+            verdict.note("moved_back", f"partition {commit.partition}: {commit.offset} after {before}")
+        highest[commit.partition] = max(before, commit.offset)

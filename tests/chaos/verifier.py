@@ -1,0 +1,146 @@
+"""Reads what the brokers hold, all of it, and has it audited. Shares no code with the worker.
+
+What is read is what readers of committed transactions see. The offsets' history is the topic `__consumer_offsets`
+itself, so that an offset that moved back and forth again is seen, too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
+from time import monotonic
+
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from tests.chaos.books import Committed, Found, Place, Verdict, audit
+from tests.chaos.offsets import parse_key, parse_value
+
+_PATIENCE_S = 60.0
+"""For the next record: the longest is the wait for a transaction of a killed worker to be aborted, some 10 s."""
+_ERRORS = "__connect.errors."
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """The topics of a group, and its name."""
+
+    group: str
+    input: str
+    results: str
+    dead_letters: str
+
+
+def verify(servers: str, groups: Sequence[Books], folder: Path, tell: Callable[[str], None]) -> list[Verdict]:
+    """A verdict for each group. What was read is written to the folder, for whoever has to find a cause."""
+    tell("reading the history of committed offsets")
+    commits: dict[str, list[Committed]] = {books.group: [] for books in groups}
+    inputs = {(books.group, books.input) for books in groups}
+    for message in read(servers, ["__consumer_offsets"]):
+        key = parse_key(message.key() or b"")
+        value = message.value()
+        if key is not None and key[:2] in inputs and value is not None:
+            commits[key[0]].append(Committed(key[2], parse_value(value)[0], message.timestamp()[1]))
+    verdicts = []
+    for books in groups:
+        tell(f"reading the outcomes of {books.group}")
+        outcomes = list(map(found, read(servers, [books.results, books.dead_letters])))
+        _write(folder / f"{books.group}-outcomes.tsv", outcomes)
+        _write(folder / f"{books.group}-commits.tsv", commits[books.group])
+        # The events are counted by reading them, not taken from whoever produced them.
+        ends: dict[int, int] = {}
+        for message in read(servers, [books.input]):
+            partition, offset = message.partition() or 0, message.offset() or 0
+            if offset != ends.get(partition, 0):
+                raise RuntimeError(f"{books.input}[{partition}] has a gap before offset {offset}")
+            ends[partition] = offset + 1
+        verdicts.append(audit(ends, outcomes, commits[books.group]))
+    return verdicts
+
+
+def _write(path: Path, rows: Iterable[Found | Committed]) -> None:
+    """A line for each, in the order in which they were read."""
+    with path.open("w") as file:
+        file.writelines("\t".join(map(str, astuple(row))) + "\n" for row in rows)
+
+
+def found(message: Message) -> Found:
+    """An outcome, be it a classification (JSON) or a dead letter (named by its headers)."""
+    headers = dict(message.headers() or [])
+    event: Place
+    if f"{_ERRORS}offset" in headers:
+        event = (int(headers[f"{_ERRORS}partition"] or -1), int(headers[f"{_ERRORS}offset"] or -1))
+    else:
+        source = json.loads(message.value() or b"")["source"]
+        event = (source["partition"], source["offset"])
+    lane = (message.topic() or "", message.partition() or 0)
+    id_ = bytes(headers["image-worker.outcome.id"] or b"").decode()
+    return Found(event, id_, lane, message.offset() or 0, message.timestamp()[1])
+
+
+def ends(servers: str, topics: Sequence[str]) -> dict[tuple[str, int], int]:
+    """The end of each partition, open transactions included."""
+    consumer = _reader(servers, "read_uncommitted")
+    try:
+        partitions = _partitions(consumer, topics)
+        return {(p.topic, p.partition): consumer.get_watermark_offsets(p, timeout=30)[1] for p in partitions}
+    finally:
+        consumer.close()
+
+
+def read(servers: str, topics: Sequence[str]) -> Iterator[Message]:
+    """Every record that is there, of each partition in its order, to the end as of now."""
+    left = {partition: end for partition, end in ends(servers, topics).items() if end}
+    consumer = _reader(servers, "read_committed")
+    consumer.assign([TopicPartition(topic, number, 0) for topic, number in left])
+    seen_s = monotonic()
+    try:
+        while left:
+            for message in consumer.consume(1000, 1.0):
+                seen_s = monotonic()
+                if message.error() is None:
+                    yield message
+                elif message.error().code() == KafkaError._PARTITION_EOF:
+                    _note_end(left, message)
+            if monotonic() - seen_s > _PATIENCE_S:
+                raise RuntimeError(f"nothing more can be read of {left}: is a transaction open?")
+    finally:
+        consumer.close()
+
+
+def _note_end(left: dict[tuple[str, int], int], message: Message) -> None:
+    """An end is reported where a transaction is open, too, and again when it has ended."""
+    partition = (message.topic() or "", message.partition() or 0)
+    if (message.offset() or 0) >= left.get(partition, 0):
+        left.pop(partition, None)
+
+
+def unsettled(servers: str, books: Books, ends: Mapping[tuple[str, int], int]) -> dict[int, tuple[int, int]]:
+    """Of each input partition that is not committed to its end: the committed offset and the end."""
+    consumer = _reader(servers, "read_committed", books.group)
+    try:
+        wanted = [TopicPartition(topic, number) for (topic, number), end in ends.items() if end]
+        committed = {(each.topic, each.partition): each.offset for each in consumer.committed(wanted, timeout=10)}
+    finally:
+        consumer.close()
+    return {place[1]: (committed[place], ends[place]) for place in committed if committed[place] != ends[place]}
+
+
+def _partitions(consumer: Consumer, topics: Sequence[str]) -> list[TopicPartition]:
+    known = {topic: consumer.list_topics(topic, timeout=30).topics[topic].partitions for topic in topics}
+    return [TopicPartition(topic, number) for topic, numbers in known.items() for number in numbers]
+
+
+def _reader(servers: str, isolation: str, group: str = "chaos-verifier") -> Consumer:
+    return Consumer(
+        {
+            "bootstrap.servers": servers,
+            "group.id": group,
+            "isolation.level": isolation,
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "log_level": 0,
+        }
+    )

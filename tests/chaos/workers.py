@@ -1,0 +1,93 @@
+"""The workers of one group: real processes that are killed, stopped, frozen, and started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.clusters import Cluster, Topics
+
+_ROOT = Path(__file__).parents[2]
+_LOG_BYTES = 32 * 2**20
+"""A worker's log as long as this is put aside at the next start; the one put aside before it goes."""
+
+SESSION_MS, POLL_INTERVAL_MS = 6000, 7000
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Combination:
+    """What is tried in a group."""
+
+    delivery: str
+    protocol: str
+
+    def __str__(self) -> str:
+        return f"{self.delivery}, {self.protocol}"
+
+    def flags(self, cluster: Cluster, topics: Topics, port: int, worker: int) -> list[str]:
+        """Settings of one of its workers. Short patience throughout, so that a fault's outcome is seen in seconds."""
+        session = [
+            f'kafka.consumer_properties."session.timeout.ms"={SESSION_MS}',
+            'kafka.consumer_properties."heartbeat.interval.ms"=1000',
+        ]
+        flags = [flag for flag in cluster.flags(topics) if "session.timeout" not in flag]
+        return [
+            *flags,
+            *(session if self.protocol == "classic" else []),
+            f'kafka.consumer_properties."max.poll.interval.ms"={POLL_INTERVAL_MS}',
+            f"kafka.group_protocol={self.protocol}",
+            f"kafka.delivery={self.delivery}",
+            f"kafka.transactional_id={topics.group}-{worker}",
+            "kafka.drain_deadline_s=3",
+            f"images.ports=[{port}]",
+            'images.allow_networks=["127.0.0.0/8"]',
+            # Longer than a host fails. So an event's outcome is the same each time, and in the same place: where it was
+            # a classification once and a dead letter then, nobody could say which order is the right one.
+            "images.total_timeout_s=60",
+            "images.host_wait_s=60",
+            "images.retries=20",
+            "images.retry_base_s=0.1",
+            "observe.log_format=json",
+        ]
+
+
+class WorkerProcess:
+    """One worker, in one process after the other."""
+
+    def __init__(self, name: str, flags: list[str], log: Path) -> None:
+        self.name = name
+        self._flags = flags
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        assert self.exited() is not None
+        if self._log.exists() and self._log.stat().st_size > _LOG_BYTES:
+            self._log.rename(self._log.with_suffix(".before.log"))
+        with self._log.open("ab") as log:
+            command = [sys.executable, "-m", "tests.free_worker", *self._flags]
+            self._process = subprocess.Popen(command, cwd=_ROOT, stdout=log, stderr=log, env={**os.environ})
+
+    def exited(self) -> int | None:
+        """The exit code; None while it runs."""
+        return -1 if self._process is None else self._process.poll()
+
+    def signal(self, number: signal.Signals) -> None:
+        """To the worker's own process; those below it end or wait with it."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+
+    def end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def last_words(self) -> str:
+        """The last line of its log."""
+        with self._log.open("rb") as log:
+            log.seek(max(0, self._log.stat().st_size - 4000))
+            return log.read().decode("utf-8", "replace").strip().rpartition("\n")[2]

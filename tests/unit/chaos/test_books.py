@@ -1,0 +1,109 @@
+"""The auditor sees what is wrong: histories that were doctored."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from tests.chaos.books import Committed, Found, Verdict, audit
+from tests.cli import environment
+
+ENDS = {0: 4, 1: 3}
+KINDS = ("lost", "repeated", "out_of_order", "moved_back", "unequal_id")
+COMMITS = [Committed(0, 2), Committed(1, 3), Committed(0, 4)]
+
+
+def outcome(partition: int, offset: int, *, at: int, lane: int = 0, topic: str = "results") -> Found:
+    return Found((partition, offset), f"id-{partition}-{offset}", (topic, lane), at, 1000 + at)
+
+
+def history() -> list[Found]:
+    """Every event once, in order: partition 0 in lane 0, partition 1 in both lanes and the dead letters."""
+    return [
+        *(outcome(0, offset, at=offset) for offset in range(4)),
+        outcome(1, 0, at=4),
+        outcome(1, 1, at=0, lane=1),
+        outcome(1, 2, at=0, topic="dead"),
+    ]
+
+
+def counts(verdict: Verdict) -> dict[str, int]:
+    """What is not zero."""
+    return {kind: getattr(verdict, kind) for kind in KINDS if getattr(verdict, kind)}
+
+
+def test_a_history_in_which_all_is_well_has_no_findings() -> None:
+    verdict = audit(ENDS, history(), COMMITS)
+    assert counts(verdict) == {}
+    assert (verdict.events, verdict.outcomes) == (7, 7)
+    assert verdict.missed(repeats_allowed=False) == []
+
+
+@pytest.mark.parametrize("gone", range(7))
+def test_an_event_without_an_outcome_is_lost(gone: int) -> None:
+    told = history()
+    event = told.pop(gone).event
+    verdict = audit(ENDS, told, COMMITS)
+    assert counts(verdict) == {"lost": 1}
+    assert verdict.places["lost"] == [f"partition {event[0]}, offset {event[1]}"]
+    assert verdict.missed(repeats_allowed=True) == ["lost"]
+
+
+def test_a_second_outcome_is_a_repeat_and_no_disorder() -> None:
+    verdict = audit(ENDS, [*history(), outcome(0, 1, at=9), outcome(0, 2, at=10)], COMMITS)
+    assert counts(verdict) == {"repeated": 2}
+    assert verdict.missed(repeats_allowed=True) == []
+    assert verdict.missed(repeats_allowed=False) == ["repeated"]
+
+
+def test_a_repeat_in_another_topic_is_a_repeat() -> None:
+    verdict = audit(ENDS, [*history(), outcome(0, 0, at=5, topic="dead")], COMMITS)
+    assert counts(verdict) == {"repeated": 1}
+
+
+def test_two_that_are_swapped_are_out_of_order() -> None:
+    told = history()
+    told[1], told[2] = replace(told[1], event=told[2].event, id=told[2].id), replace(told[2], event=(0, 1), id="x")
+    assert counts(audit(ENDS, told, COMMITS)) == {"out_of_order": 1}
+
+
+def test_what_overtakes_in_another_lane_or_from_another_partition_is_no_disorder() -> None:
+    told = [outcome(0, 1, at=0), outcome(1, 0, at=1), outcome(0, 0, at=0, lane=1)]
+    assert counts(audit({0: 2, 1: 1}, told, [])) == {}
+
+
+def test_a_repeat_that_is_older_than_what_is_before_it_hides_no_disorder_behind_it() -> None:
+    told = [outcome(0, 0, at=0), outcome(0, 2, at=1), outcome(0, 0, at=2), outcome(0, 1, at=3), outcome(0, 2, at=4)]
+    assert counts(audit({0: 3}, told, [])) == {"repeated": 2, "out_of_order": 1}
+
+
+@pytest.mark.parametrize("back", [3, 0])
+def test_an_offset_that_moved_back_and_forth_again_is_seen(back: int) -> None:
+    commits = [*COMMITS, Committed(0, back), Committed(0, 4)]
+    assert counts(audit(ENDS, history(), commits)) == {"moved_back": 1}
+
+
+def test_the_same_offset_again_or_that_of_another_partition_is_no_move_back() -> None:
+    assert counts(audit(ENDS, history(), [*COMMITS, Committed(0, 4), Committed(1, 3)])) == {}
+
+
+def test_another_id_for_the_same_event_is_seen() -> None:
+    verdict = audit(ENDS, [*history(), replace(outcome(0, 1, at=9), id="other")], COMMITS)
+    assert counts(verdict) == {"repeated": 1, "unequal_id": 1}
+
+
+def test_one_id_for_two_events_is_seen() -> None:
+    told = history()
+    told[3] = replace(told[3], id=told[2].id)
+    assert counts(audit(ENDS, told, COMMITS)) == {"unequal_id": 1}
+
+
+def test_the_verifier_shares_no_code_with_the_worker() -> None:
+    program = "import sys, tests.chaos.verifier\nprint(*[name for name in sys.modules if name.startswith('worker')])"
+    process = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, env=environment(), timeout=60, check=True
+    )
+    assert process.stdout.split() == []

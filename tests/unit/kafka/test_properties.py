@@ -1,0 +1,35 @@
+"""How long a member may stand still: what the group's patience is, and librdkafka's with it."""
+
+from __future__ import annotations
+
+import pytest
+
+from worker.kafka.properties import patience_s, transactional_properties, untransacted_properties
+from worker.kafka.settings import KafkaSettings
+
+
+@pytest.mark.parametrize(
+    ("protocol", "properties", "seconds"),
+    [
+        ("classic", {}, 42),
+        ("consumer", {}, 40),
+        ("classic", {"session.timeout.ms": 6000}, 3),
+        ("classic", {"session.timeout.ms": 10_000, "heartbeat.interval.ms": 1000}, 9),
+        ("consumer", {"max.poll.interval.ms": 7000}, 7),
+    ],
+)
+def test_patience_is_the_session_less_a_heartbeat_or_a_shorter_poll_interval(
+    protocol: str, properties: dict[str, int], seconds: float
+) -> None:
+    settings = KafkaSettings(group_protocol=protocol, consumer_properties=properties)
+    assert patience_s(settings) == seconds
+
+
+def test_what_holds_for_all_clients_holds_for_the_session_too() -> None:
+    assert patience_s(KafkaSettings(properties={"session.timeout.ms": 9000})) == 6
+
+
+def test_librdkafka_drops_what_is_older_than_the_groups_patience_but_not_within_a_transaction() -> None:
+    settings = KafkaSettings(consumer_properties={"session.timeout.ms": 6000})
+    assert untransacted_properties(settings)["message.timeout.ms"] == 3000
+    assert transactional_properties(settings, "id")["message.timeout.ms"] == 0

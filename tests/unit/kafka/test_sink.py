@@ -1,0 +1,207 @@
+"""At-least-once over a producer that answers as the test says: what is handed in when, and what again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError
+
+from worker.kafka import sink as room
+from worker.kafka.deadletter import DeadLetters
+from worker.kafka.ledger import Ledger, Partition, Position, Settlement
+from worker.kafka.progress import Progress
+from worker.kafka.settings import KafkaSettings
+from worker.kafka.sink import AtLeastOnceSink
+from worker.models.classifier import head_of
+from worker.records import Coordinates, Outcome, OutgoingRecord, SourceRecord
+from worker.testing import FreeClassifier
+
+Report = Callable[[KafkaError | None, Any], None]
+
+
+class Broker:
+    """What all producers have handed in; `answer` says how much of it is acknowledged at a flush, and how."""
+
+    def __init__(self) -> None:
+        self.producers: list[FakeProducer] = []
+        self.answer: Callable[[bytes], bool] = lambda value: True
+        self.drops = False
+
+    @property
+    def handed_in(self) -> list[list[bytes]]:
+        return [producer.handed_in for producer in self.producers]
+
+    def open(self, *_: object) -> FakeProducer:
+        self.producers.append(FakeProducer(self))
+        return self.producers[-1]
+
+
+class FakeProducer:
+    """Keeps what librdkafka's producer promises: a report of each record, inside `flush`, in order."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self._waiting: list[tuple[bytes, Report]] = []
+        self._purged = False
+        self.handed_in: list[bytes] = []
+        self.most_bytes = 0
+
+    def produce(self, topic: str, *, value: bytes, on_delivery: Report, **_: object) -> None:
+        self.handed_in.append(value)
+        self._waiting.append((value, on_delivery))
+        self.most_bytes = max(self.most_bytes, sum(len(value) for value, _ in self._waiting))
+
+    def flush(self, timeout_s: float) -> None:
+        waiting, self._waiting = self._waiting, []
+        for value, report in waiting:
+            if self._purged:
+                report(KafkaError(KafkaError._PURGE_QUEUE), None)
+            elif self._broker.drops:
+                report(KafkaError(KafkaError._MSG_TIMED_OUT), None)
+            elif self._broker.answer(value):
+                report(None, None)
+            else:
+                self._waiting.append((value, report))
+
+    def purge(self) -> None:
+        self._purged = True
+
+
+class Group:
+    """Takes every commit."""
+
+    membership = None
+
+    def __init__(self) -> None:
+        self.commits: list[Mapping[Partition, Position]] = []
+
+    def commit(self, positions: Mapping[Partition, Position], timeout_s: float) -> bool:
+        self.commits.append(positions)
+        return True
+
+    def committed(self, partitions: Iterable[Partition], timeout_s: float) -> dict[Partition, Position]:
+        return {}
+
+
+class Bench:
+    """A sink, a ledger with some finished records of two partitions, and their settlement."""
+
+    def __init__(self, broker: Broker, count: int, value_bytes: int = 8) -> None:
+        # A patience of a fifth of a second: a session of 1200 ms less a heartbeat.
+        properties = {"session.timeout.ms": 1200, "heartbeat.interval.ms": 1000}
+        self.sink = AtLeastOnceSink(
+            KafkaSettings(consumer_properties=properties), DeadLetters("dead", lambda: head_of(FreeClassifier()))
+        )
+        self.broker = broker
+        self.group = Group()
+        self.ledger = Ledger()
+        self.values = [str(number).encode().ljust(value_bytes, b".") for number in range(count)]
+        for number, value in enumerate(self.values):
+            self._finish(number, value)
+        settlement = self.ledger.take()
+        assert settlement is not None
+        self.settlement: Settlement = settlement
+
+    def _finish(self, number: int, value: bytes) -> None:
+        partition = ("images", number % 2)
+        self.ledger.assign(partition, Progress(0))
+        record = SourceRecord(Coordinates(*partition, number), 0, None, b"", ())
+        ticket = self.ledger.open(record, now_s=0, size_bytes=0)
+        assert ticket is not None
+        self.ledger.finish(ticket, Outcome("classification", OutgoingRecord("results", None, value, ())))
+
+    def settle(self) -> bool:
+        return self.sink.settle(self.settlement, self.ledger.positions, self.group, 0.01)
+
+    def of(self, partition: int) -> list[bytes]:
+        """As the ledger hands them out: one partition after the other."""
+        return self.values[partition::2]
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
+    found = Broker()
+    monkeypatch.setattr(room, "open_client", found.open)
+    return found
+
+
+def overdue() -> None:
+    time.sleep(0.11)
+
+
+def test_all_is_published_and_then_committed(broker: Broker) -> None:
+    bench = Bench(broker, 6)
+    assert bench.settle()
+    assert broker.handed_in == [bench.of(0) + bench.of(1)]
+    assert [position.offset for position in bench.group.commits[0].values()] == [5, 6]
+
+
+def test_of_a_partition_no_second_batch_is_handed_in_before_the_first_is_acknowledged(broker: Broker) -> None:
+    bench = Bench(broker, 40, value_bytes=100_000)
+    assert bench.settle()
+    assert broker.handed_in == [bench.of(0) + bench.of(1)], "all of them, in order"
+    assert broker.producers[0].most_bytes < 1_000_000, "librdkafka's batch"
+
+
+def test_a_record_larger_than_a_batch_is_handed_in_alone(broker: Broker) -> None:
+    bench = Bench(broker, 3, value_bytes=2_000_000)
+    assert bench.settle()
+    assert broker.producers[0].most_bytes == 2_000_000
+
+
+def test_what_waits_for_too_long_is_handed_to_a_new_producer_in_order_and_what_is_acknowledged_is_not(
+    broker: Broker,
+) -> None:
+    bench = Bench(broker, 6)
+    acknowledged = bench.of(0)[:2]
+    broker.answer = lambda value: value in acknowledged
+    assert not bench.settle()
+    assert not bench.settle(), "it waits"
+    assert len(broker.producers) == 1
+    overdue()
+    assert not bench.settle()
+    broker.answer = lambda value: True
+    assert bench.settle()
+    assert broker.handed_in[1:] == [bench.of(0)[2:] + bench.of(1)]
+    assert len(bench.group.commits) == 1
+
+
+def test_nothing_is_lost_where_only_a_part_was_handed_in_when_the_producer_is_given_up(broker: Broker) -> None:
+    bench = Bench(broker, 40, value_bytes=100_000)
+    broker.answer = lambda value: False
+    assert not bench.settle()
+    overdue()
+    broker.answer = lambda value: True
+    assert bench.settle()
+    assert broker.handed_in[1] == bench.of(0) + bench.of(1)
+
+
+def test_what_librdkafka_dropped_is_published_again_where_it_is_still_ours(broker: Broker) -> None:
+    bench = Bench(broker, 6)
+    broker.drops = True
+    assert not bench.settle()
+    broker.drops = False
+    bench.ledger.forget(("images", 1))
+    assert bench.settle()
+    assert broker.handed_in == [bench.of(0) + bench.of(1), bench.of(0)]
+    assert list(bench.group.commits[0]) == [("images", 0)]
+
+
+def test_what_is_not_ours_any_more_is_not_published(broker: Broker) -> None:
+    bench = Bench(broker, 6)
+    bench.ledger.forget(("images", 0))
+    assert bench.settle()
+    assert broker.handed_in == [bench.of(1)]
+
+
+def test_a_partition_that_is_lost_while_its_outcomes_wait_has_them_taken_from_librdkafka(broker: Broker) -> None:
+    bench = Bench(broker, 6)
+    broker.answer = lambda value: False
+    assert not bench.settle()
+    bench.ledger.forget(("images", 0))
+    broker.answer = lambda value: True
+    assert bench.settle()
+    assert broker.handed_in[1:] == [bench.of(1)]

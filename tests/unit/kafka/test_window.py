@@ -1,0 +1,158 @@
+"""What a replay takes in and when it is over, without a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from confluent_kafka import KafkaError, Message
+
+from worker.errors import Fatal
+from worker.kafka.bounds import Bounds
+from worker.kafka.groups import GroupLook
+from worker.kafka.ledger import Ledger, Partition, Position
+from worker.kafka.progress import Progress, Span, parse
+from worker.kafka.source import source_record
+from worker.kafka.standing import Standing
+from worker.kafka.window import Window
+from worker.records import Outcome, OutgoingRecord
+
+ONE, TWO, OTHER = ("images", 0), ("images", 1), ("images", 9)
+SPANS: Mapping[int, Span] = {0: (10, 20), 1: (0, 5)}
+
+
+class Broker:
+    """Holds a group's commits, and tells them to whoever looks."""
+
+    def __init__(self) -> None:
+        self.held: dict[Partition, Position] = {}
+
+    def commit(self, positions: Mapping[Partition, Position], timeout_s: float) -> bool:
+        self.held.update(positions)
+        return True
+
+    def committed(self, topic: str, numbers: Iterable[int], timeout_s: float) -> dict[int, Position]:
+        return {number: self.held[topic, number] for number in numbers if (topic, number) in self.held}
+
+
+class Replay:
+    """A member of a replay of two partitions, and what happens to it."""
+
+    def __init__(self, broker: Broker | None = None) -> None:
+        self.broker = broker or Broker()
+        self.ledger = Ledger()
+        standing = Standing(cast(GroupLook, self.broker), "images", SPANS)
+        self.window = Window(Bounds(SPANS, "asked"), standing)
+
+    def assigned(self, *partitions: Partition) -> None:
+        known = {}
+        for partition in partitions:
+            begin = self.window.bounds.begin(partition) or Progress(0)
+            if begin.until is not None:
+                self.broker.held.setdefault(partition, Position(begin.base, metadata=begin.metadata))
+            held = self.broker.held.get(partition)
+            known[partition] = parse(held.offset, held.metadata) if held else begin
+            self.ledger.assign(partition, known[partition])
+        self.window.assigned(known)
+
+    def record(self, partition: Partition, offset: int) -> bool:
+        message = Message(topic=partition[0], partition=partition[1], offset=offset, value=b"{}")
+        if taken := self.window.takes(message):
+            self.ledger.open(source_record(message), now_s=0, size_bytes=0)
+        return taken
+
+    def end_of_partition(self, partition: Partition, offset: int) -> None:
+        error = KafkaError(KafkaError._PARTITION_EOF)
+        message = SimpleNamespace(
+            topic=lambda: partition[0], partition=lambda: partition[1], offset=lambda: offset, error=lambda: error
+        )
+        assert not self.window.takes(cast(Message, message))
+
+    def settle(self) -> None:
+        for _, ticket in self.ledger.oldest():
+            if ticket is not None:
+                self.ledger.finish(ticket, Outcome("classification", OutgoingRecord("results", None, b"", ())))
+        settlement = self.ledger.take()
+        assert settlement is not None
+        self.broker.commit(self.ledger.positions(settlement), 0)
+        self.ledger.settled(settlement)
+
+    def is_over(self) -> bool:
+        self.window.standing.hurry()
+        return self.window.is_over(self.ledger, self.broker)
+
+
+def test_nothing_at_or_past_the_end_is_taken_in_nor_anything_of_a_partition_that_is_not_asked_for() -> None:
+    replay = Replay()
+    replay.assigned(ONE, OTHER)
+    assert [replay.record(ONE, offset) for offset in (12, 19, 20, 25)] == [True, True, False, False]
+    assert not replay.record(OTHER, 0)
+    assert replay.window.arrived >= {ONE, OTHER}
+
+
+@pytest.mark.parametrize("offset", [20, 21, 100])
+def test_at_the_end_of_what_there_is_the_end_itself_is_committed_when_all_is_settled(offset: int) -> None:
+    replay = Replay()
+    replay.assigned(ONE)
+    replay.record(ONE, 12)
+    replay.end_of_partition(ONE, offset)
+    assert not replay.is_over()
+    assert replay.broker.held[ONE].offset == 10, "it was closed with a record in flight"
+    replay.settle()
+    assert replay.broker.held[ONE].offset == 13
+    replay.is_over()
+    assert replay.broker.held[ONE].offset == 20
+    assert parse(20, replay.broker.held[ONE].metadata) == Progress(20, until=20, asked="asked")
+
+
+def test_before_the_end_there_may_be_nothing_to_read_for_now() -> None:
+    replay = Replay()
+    replay.assigned(ONE)
+    replay.end_of_partition(ONE, 15)
+    replay.is_over()
+    assert replay.broker.held[ONE].offset == 10
+    assert replay.record(ONE, 15)
+
+
+def test_it_is_over_when_every_partition_is_at_its_end_whoever_had_it() -> None:
+    broker = Broker()
+    one, two = Replay(broker), Replay(broker)
+    one.assigned(ONE)
+    one.end_of_partition(ONE, 20)
+    assert not one.is_over(), "nobody has begun the other partition"
+    two.assigned(TWO)
+    assert not one.is_over()
+    two.end_of_partition(TWO, 5)
+    assert two.is_over()
+    assert one.is_over()
+
+
+def test_what_is_read_again_is_not_closed_before_it_is_done_again() -> None:
+    replay = Replay()
+    replay.assigned(ONE)
+    replay.record(ONE, 19)
+    assert replay.window.arrived == {ONE}
+    replay.ledger.forget(ONE)
+    replay.ledger.assign(ONE, Progress(10, until=20, asked="asked"))
+    replay.window.reopen([ONE])
+    replay.is_over()
+    assert replay.window.arrived == set()
+    assert replay.broker.held[ONE].offset == 10
+
+
+def test_an_end_is_that_of_the_first_owner_whatever_a_later_one_would_have_made_of_it() -> None:
+    replay = Replay()
+    earlier = Progress(12, until=18, asked="asked")
+    replay.broker.held[ONE] = Position(12, metadata=earlier.metadata)
+    replay.assigned(ONE)
+    assert [replay.record(ONE, offset) for offset in (17, 18)] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("progress", "line"), [(Progress(3), "no replay committed"), (Progress(3, until=9), "another")]
+)
+def test_offsets_of_something_else_are_refused(progress: Progress, line: str) -> None:
+    with pytest.raises(Fatal, match=line):
+        Bounds(SPANS, "asked").check(progress)

@@ -1,0 +1,74 @@
+"""Which replay a command line asks for, and the settings that come of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from worker.errors import ConfigurationError
+from worker.replay.derive import derived
+from worker.replay.request import Request
+from worker.settings import Settings
+
+REQUEST = Request("beginning", "now", (3, 1))
+
+
+def identity(request: Request, topic: str = "images", fingerprint: str = "f") -> str:
+    return request.identity(topic, fingerprint)
+
+
+def test_the_same_question_to_the_same_model_is_the_same_replay_however_it_is_written() -> None:
+    assert identity(REQUEST) == identity(replace(REQUEST, partitions=(1, 3, 3), rate=5.0))
+    noon = Request("2026-01-31T12:00:00Z", "now")
+    assert identity(noon) == identity(replace(noon, start="2026-01-31T13:00:00+01:00"))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"start": "5"},
+        {"end": "2026-01-01"},
+        {"partitions": (1,)},
+        {"output": "elsewhere"},
+        {"dead_letters": "elsewhere"},
+    ],
+)
+def test_another_question_is_another_replay(other: dict[str, Any]) -> None:
+    assert identity(replace(REQUEST, **other)) != identity(REQUEST)
+
+
+def test_another_topic_or_model_is_another_replay_and_an_id_that_is_given_is_taken() -> None:
+    assert len({identity(REQUEST), identity(REQUEST, topic="more"), identity(REQUEST, fingerprint="e")}) == 3
+    assert identity(replace(REQUEST, id="mine")) == "mine"
+
+
+def settings(**kafka: Any) -> Settings:
+    policy = {"topics": {"block": "blocked"}}
+    return Settings.model_validate({"kafka": kafka, "policy": policy, "observe": {"port": 9108}})
+
+
+def test_a_replay_has_a_group_topics_and_a_port_of_its_own() -> None:
+    own = derived(settings(transactional_id="pod-1"), REQUEST, "mine", port_is_told=False)
+    assert own.kafka.group_id == "image-worker.replay.mine"
+    assert own.kafka.topics.input == "images"
+    assert own.kafka.topics.results == "classifications.replay.mine"
+    assert own.kafka.topics.dead_letters == "images-dead-letters.replay.mine"
+    assert own.kafka.transactional_id == "pod-1.replay.mine"
+    assert (own.policy.topics, own.observe.port) == ({}, 0)
+
+
+def test_topics_and_a_port_that_are_told_are_taken() -> None:
+    told = replace(REQUEST, output="classifications", dead_letters="letters")
+    own = derived(settings(), told, "mine", port_is_told=True)
+    assert (own.kafka.topics.results, own.kafka.topics.dead_letters) == ("classifications", "letters")
+    assert own.kafka.transactional_id is None
+    assert (own.policy.topics, own.observe.port) == ({"block": "blocked"}, 9108)
+    elsewhere = derived(settings(), replace(REQUEST, output="elsewhere"), "mine", port_is_told=True)
+    assert elsewhere.policy.topics == {}
+
+
+def test_a_name_that_kafka_does_not_take_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="has 252 characters, more than Kafka takes"):
+        derived(settings(topics={"results": "r" * 240}), REQUEST, "mine", port_is_told=False)

@@ -1,0 +1,83 @@
+"""`image-worker offsets ...`: where a group is in its topic, and moving it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from worker.cli.common import numbers, quiet_logs, settings_of, table_console
+from worker.cli.root import app
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from worker.kafka.groups import GroupLook
+    from worker.kafka.offsets import TopicOffsets
+    from worker.settings import Settings
+
+group = typer.Typer(help="Show where a consumer group is, and move it while it is not at work.", no_args_is_help=True)
+app.add_typer(group, name="offsets")
+
+Group = Annotated[
+    str | None, typer.Option("--group", help="The consumer group; else the one of `kafka.group_id`.", metavar="GROUP")
+]
+Partitions = Annotated[str, typer.Option(metavar="N,N,...", help="These partitions only.", show_default="all of them")]
+
+
+@group.command()
+def show(context: typer.Context, name: Group = None, partitions: Partitions = "") -> None:
+    """Show a group's state and members, and in each partition what it has committed and what is left."""
+    from worker.kafka.moves import standings
+
+    look, found, _ = _looks(context, name, partitions)
+    membership = found.membership()
+    typer.echo(f"group {found.group}: {membership}")
+    rows = [
+        (n, s.committed, s.extent.low, s.extent.high, s.lag, s.ahead or None, s.until, s.member)
+        for n, s in standings(look, found, membership).items()
+    ]
+    _print(look.topic, ("committed", "low", "high", "lag", "done ahead", "until", "member"), rows)
+
+
+@group.command("set")
+def set_(
+    context: typer.Context,
+    to: Annotated[str, typer.Option("--to", metavar="TIME|OFFSET|beginning|end", help="The next record to be done.")],
+    name: Group = None,
+    partitions: Partitions = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what that would do, and do nothing.")] = False,
+) -> None:
+    """Move a group, and say what that skips or repeats. Refused while it has members: stop its workers first."""
+    from worker.kafka.moves import moves, require_idle
+    from worker.kafka.points import parse_point
+
+    point = parse_point("--to", to)
+    look, found, settings = _looks(context, name, partitions)
+    require_idle(found, settings.kafka.group_id)
+    planned = moves(look, found, point, "--to")
+    rows = [(n, move.before, move.after, move.effect) for n, move in planned.items()]
+    if not dry_run:
+        found.set(look.topic, {number: move.after for number, move in planned.items()})
+    _print(look.topic, ("before", "after", "effect"), rows)
+    typer.echo(f"group {found.group}: {'nothing was changed' if dry_run else 'moved'}")
+
+
+def _looks(context: typer.Context, name: str | None, partitions: str) -> tuple[TopicOffsets, GroupLook, Settings]:
+    """The topic and the group that a command line names."""
+    from worker.kafka.groups import GroupLook
+    from worker.kafka.offsets import TopicOffsets
+
+    settings = settings_of(context)
+    quiet_logs(settings.observe)
+    look = TopicOffsets(settings.kafka, settings.kafka.topics.input, numbers(partitions))
+    return look, GroupLook(settings.kafka, name or settings.kafka.group_id), settings
+
+
+def _print(topic: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    from rich.table import Table
+
+    table = Table("partition", *columns, title=topic, title_justify="left", box=None)
+    for row in rows:
+        table.add_row(*("-" if cell is None else str(cell) for cell in row))
+    table_console().print(table)

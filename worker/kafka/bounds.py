@@ -1,0 +1,41 @@
+"""Where a replay begins and ends in each partition, kept where all its members find it, and where it outlives them: in
+the group's committed offsets.
+
+Whoever is the first to be given a partition, which is one member at a time, commits its start, with its end in the
+commit's metadata (starts.py); each later commit carries that along, and each later owner goes by it. So processes share
+a replay without speaking to each other, and one that is started again finds where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from worker.errors import Fatal
+from worker.kafka.ledger import Partition
+from worker.kafka.progress import Progress, Span
+
+
+class Bounds:
+    """The bounds that one process would give to the partitions which nobody has begun."""
+
+    def __init__(self, spans: Mapping[int, Span], asked: str) -> None:
+        """`spans`: by partition, as of the start of this process.
+
+        `asked`: a digest of the question that they are the answer to. It stands in each commit.
+        """
+        self._spans = spans
+        self._asked = asked
+
+    def begin(self, partition: Partition) -> Progress | None:
+        """Where a partition begins and ends; None where it is not of the replay."""
+        span = self._spans.get(partition[1])
+        return None if span is None else Progress(span[0], until=span[1], asked=self._asked)
+
+    def check(self, progress: Progress) -> None:
+        """Fatal where what was committed is not of the replay that is asked for."""
+        if progress.until is None:
+            raise Fatal("the group of this replay has offsets that no replay committed: choose another --id")
+        if progress.asked != self._asked:
+            raise Fatal(
+                "a replay of this id has another --from, --to or --partitions: write those, or choose another --id"
+            )

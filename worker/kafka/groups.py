@@ -1,0 +1,132 @@
+"""A consumer group seen from outside: its members, its committed offsets, and setting them while nobody is there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from confluent_kafka import (
+    Consumer,
+    ConsumerGroupState,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+
+from worker.errors import Fatal
+from worker.kafka.clients import ClientErrors, open_client
+from worker.kafka.ledger import Position
+from worker.kafka.properties import client_properties
+from worker.kafka.settings import KafkaSettings
+
+_TIMEOUT_S = 10.0
+_AGAIN_S = 0.1
+_MOVING = {
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+}
+"""The group's coordinator is being made, or moves: it answers in a moment."""
+_HINTS = {
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "ask for READ and DESCRIBE on the group",
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "ask for READ on the topic",
+    KafkaError.UNKNOWN_MEMBER_ID: "a member came in between: stop all workers of the group first",
+    KafkaError.UNSTABLE_OFFSET_COMMIT: "a transaction of the group is still open: wait until it has ended",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member of a group."""
+
+    client: str
+    host: str
+    partitions: frozenset[tuple[str, int]]
+
+    def __str__(self) -> str:
+        return f"{self.client} on {self.host.removeprefix('/')}"
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """Who is in a group."""
+
+    state: str
+    """In the broker's words: stable, empty, dead (there is no such group), ..."""
+    members: tuple[Member, ...]
+
+    @property
+    def exists(self) -> bool:
+        return self.state != "dead"
+
+    def __str__(self) -> str:
+        count = len(self.members)
+        return f"{self.state}, {count} member{'s' if count != 1 else ''}" if self.exists else "there is no such group"
+
+
+class GroupLook:
+    """One group. Each call asks its coordinator; Fatal where that does not answer, or refuses."""
+
+    def __init__(self, settings: KafkaSettings, group: str) -> None:
+        self.group = group
+        self._admin = open_client(AdminClient, client_properties(settings), ClientErrors("admin"))
+        # It joins nothing. An AdminClient that asks for offsets while their coordinator moves ends the process with a
+        # segmentation fault (seen in librdkafka 2.16.0, in rd_kafka_handle_OffsetFetch).
+        asker = {**client_properties(settings), "group.id": group, "isolation.level": "read_uncommitted"}
+        self._asker = open_client(Consumer, asker, ClientErrors("offsets"))
+
+    def membership(self) -> Membership:
+        futures = self._admin.describe_consumer_groups([self.group], request_timeout=_TIMEOUT_S)
+        try:
+            found = futures[self.group].result()
+        except KafkaException as error:
+            raise self._failed(error.args[0]) from error
+        state = found.state if isinstance(found.state, ConsumerGroupState) else ConsumerGroupState.UNKNOWN
+        members = tuple(
+            Member(
+                each.client_id,
+                each.host,
+                frozenset((entry.topic, entry.partition) for entry in each.assignment.topic_partitions or ()),
+            )
+            for each in found.members or ()
+        )
+        return Membership(state.name.lower(), members)
+
+    def committed(self, topic: str, numbers: Iterable[int], timeout_s: float = _TIMEOUT_S) -> dict[int, Position]:
+        """The committed offsets of the partitions that have one."""
+        wanted = [TopicPartition(topic, number) for number in numbers]
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            try:
+                found = _checked(self._asker.committed(wanted, timeout=timeout_s))
+            except KafkaException as error:
+                if error.args[0].code() not in _MOVING or time.monotonic() >= deadline_s:
+                    raise self._failed(error.args[0]) from error
+                time.sleep(_AGAIN_S)
+            else:
+                return {e.partition: Position(e.offset, metadata=e.metadata or "") for e in found if e.offset >= 0}
+
+    def set(self, topic: str, offsets: Mapping[int, int]) -> None:
+        """Commit offsets in the name of a group that has no members."""
+        entries = [TopicPartition(topic, number, offset) for number, offset in offsets.items()]
+        wanted = ConsumerGroupTopicPartitions(self.group, entries)
+        futures = self._admin.alter_consumer_group_offsets([wanted], request_timeout=_TIMEOUT_S)
+        try:
+            _checked(futures[self.group].result().topic_partitions or [])
+        except KafkaException as error:
+            raise self._failed(error.args[0]) from error
+
+    def _failed(self, error: KafkaError) -> Fatal:
+        hint = _HINTS.get(error.code(), "is the cluster well, and is this its group?")
+        return Fatal(f"group {self.group}: {error.str()} ({error.name()}): {hint}")
+
+
+def _checked(entries: list[TopicPartition]) -> list[TopicPartition]:
+    """The partitions of an answer, in which each has an error of its own. Raises KafkaException."""
+    for entry in entries:
+        if entry.error is not None:
+            raise KafkaException(entry.error)
+    return entries

@@ -1,0 +1,115 @@
+"""A group moved to another point of the topic: what that skips and what it repeats. Refused while it has members.
+
+The offsets of a group belong to its members while there are any: a broker refuses ours then, and a member would commit
+its own on top of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from worker.errors import ConfigurationError, Fatal
+from worker.kafka.groups import GroupLook, Membership
+from worker.kafka.ledger import Position
+from worker.kafka.offsets import Extent, TopicOffsets
+from worker.kafka.points import Point
+from worker.kafka.progress import parse
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a group is in one partition."""
+
+    extent: Extent
+    committed: int | None
+    """None where the group has committed nothing."""
+    ahead: int
+    """Records after it that are done already, with `kafka.order` at `none`."""
+    until: int | None
+    """Of a replay, its end."""
+    member: str | None
+    """Who has the partition."""
+
+    @property
+    def lag(self) -> int | None:
+        """Offsets that are still to be done; each holds one record at most."""
+        if self.committed is None:
+            return None
+        end = self.extent.high if self.until is None else self.until
+        return max(0, end - max(self.committed, self.extent.low))
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A partition's committed offset before and after."""
+
+    before: int | None
+    after: int
+    extent: Extent
+
+    @property
+    def effect(self) -> str:
+        """What comes of it, in words. Offsets are counted; each holds one record at most."""
+        if self.before is None:
+            return "begins here"
+        before = max(self.before, self.extent.low)
+        if self.after > before:
+            return f"skips {self.after - before}"
+        return f"repeats {before - self.after}" if self.after < before else "nothing"
+
+
+def standings(look: TopicOffsets, group: GroupLook, membership: Membership) -> dict[int, Standing]:
+    """Where a group is in each partition."""
+    extents, committed = look.extents(), group.committed(look.topic, look.numbers)
+    owners = {partition: str(member) for member in membership.members for partition in member.partitions}
+    return {n: _standing(extents[n], committed.get(n), owners.get((look.topic, n))) for n in look.numbers}
+
+
+def _standing(extent: Extent, committed: Position | None, owner: str | None) -> Standing:
+    if committed is None:
+        return Standing(extent, None, 0, None, owner)
+    try:
+        progress = parse(committed.offset, committed.metadata)
+    except ValueError as error:
+        raise Fatal(f"what the group has committed cannot be read: {error}") from error
+    return Standing(extent, committed.offset, progress.ahead, progress.until, owner)
+
+
+def moves(look: TopicOffsets, group: GroupLook, point: Point, option: str) -> dict[int, Move]:
+    """What moving the group there would do. Raises ConfigurationError where the point is not in the topic.
+
+    The end is that for readers of committed transactions: what is open now may still be committed, and is not skipped.
+    """
+    extents = look.extents()
+    targets = look.at(point, {number: extent.stable for number, extent in extents.items()}, extents)
+    _check_range(look.topic, targets, extents, option)
+    committed = group.committed(look.topic, look.numbers)
+    return {n: Move(_offset(committed.get(n)), targets[n], extents[n]) for n in look.numbers}
+
+
+def require_idle(group: GroupLook, own: str) -> None:
+    """Fatal where the group has members, or there is none of this name; `own`, the settings' group, may be new."""
+    membership = group.membership()
+    if membership.members:
+        who = ", ".join(sorted({str(member) for member in membership.members}))
+        raise Fatal(
+            f"group {group.group} is at work ({membership}: {who}): stop its workers first; one that was killed is a "
+            "member until its session ends"
+        )
+    if not membership.exists and group.group != own:
+        raise Fatal(f"there is no group {group.group}: see kafka.group_id of the workers that you mean")
+
+
+def _check_range(topic: str, targets: Mapping[int, int], extents: Mapping[int, Extent], option: str) -> None:
+    for number, offset in targets.items():
+        extent = extents[number]
+        if not extent.low <= offset <= extent.high:
+            raise ConfigurationError(
+                f"{option} {offset}: {topic}[{number}] has the offsets {extent.low} to {extent.high}: write one of "
+                "these, and name the partitions that have it in --partitions"
+            )
+
+
+def _offset(position: Position | None) -> int | None:
+    return None if position is None else position.offset

@@ -1,0 +1,81 @@
+"""Where the offsets of a topic begin and end, and which one a point stands for. Joins no group and commits nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import ListOffsetsResultInfo, OffsetSpec
+
+from worker.errors import ConfigurationError, Fatal
+from worker.kafka.clients import ClientErrors, open_client
+from worker.kafka.points import Point
+from worker.kafka.properties import client_properties
+from worker.kafka.settings import KafkaSettings
+from worker.kafka.topics import ClusterLook
+
+_TIMEOUT_S = 10.0
+_EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]
+_LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """The offsets that a partition has."""
+
+    low: int
+    """Of the first record that is still there."""
+    stable: int
+    """The end for readers of committed transactions: before the first transaction that is open."""
+    high: int
+    """The end of all that was written: what is in open transactions may still be committed, and is before it."""
+
+    def within(self, offset: int) -> int:
+        """The nearest offset that a reader can begin at."""
+        return min(max(offset, self.low), self.stable)
+
+
+class TopicOffsets:
+    """Some partitions of one topic. Each call asks the brokers; Fatal where they do not answer."""
+
+    def __init__(self, settings: KafkaSettings, topic: str, numbers: Iterable[int] = ()) -> None:
+        """All partitions where none are named. Raises Fatal for a topic, ConfigurationError for a partition, that is
+        not there.
+        """
+        look = ClusterLook(settings)
+        for finding in look.missing([topic]):
+            raise Fatal(f"{finding.subject}: {finding.result}: {finding.remedy}")
+        count = look.partitions(topic) or 0
+        self.topic = topic
+        self.numbers = tuple(sorted(set(numbers))) or tuple(range(count))
+        if unknown := [number for number in self.numbers if number >= count]:
+            raise ConfigurationError(f"--partitions {unknown[0]}: topic {topic} has the partitions 0 to {count - 1}")
+        self._admin = open_client(AdminClient, client_properties(settings), ClientErrors("admin"))
+
+    def extents(self) -> dict[int, Extent]:
+        committed, all_ = IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED
+        low = self._ask(_EARLIEST, all_)
+        stable, high = self._ask(_LATEST, committed), self._ask(_LATEST, all_)
+        return {n: Extent(low[n].offset, stable[n].offset, high[n].offset) for n in self.numbers}
+
+    def at(self, point: Point, ends: Mapping[int, int], extents: Mapping[int, Extent]) -> dict[int, int]:
+        """The offset that a point stands for in each partition, its end being that of `ends`.
+
+        A time is that of the first record from then on, or the end where there is none. An offset is taken as it is.
+        """
+        if point.offset is not None:
+            return dict.fromkeys(self.numbers, point.offset)
+        if point.time_ms is not None:
+            found = self._ask(OffsetSpec.for_timestamp(point.time_ms), IsolationLevel.READ_UNCOMMITTED)
+            return {n: min(f.offset, ends[n]) if f.offset >= 0 else ends[n] for n, f in found.items()}
+        return {number: ends[number] if point.end else extents[number].low for number in self.numbers}
+
+    def _ask(self, spec: OffsetSpec, isolation: IsolationLevel) -> dict[int, ListOffsetsResultInfo]:
+        asked = {TopicPartition(self.topic, number): spec for number in self.numbers}
+        try:
+            futures = self._admin.list_offsets(asked, isolation_level=isolation, request_timeout=_TIMEOUT_S)
+            return {key.partition: future.result() for key, future in futures.items()}
+        except KafkaException as error:
+            raise Fatal(f"the offsets of topic {self.topic} cannot be had: {error.args[0].str()}") from error

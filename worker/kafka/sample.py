@@ -1,0 +1,85 @@
+"""A few records of a window, read outside any group: how dense the offsets are, and how large the records."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+
+from worker.kafka.clients import ClientErrors, open_client
+from worker.kafka.progress import Span
+from worker.kafka.properties import consumer_properties
+from worker.kafka.settings import KafkaSettings
+from worker.kafka.source import size_bytes, source_record
+from worker.records import SourceRecord
+
+_PATIENCE_S = 10.0
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Records from the beginning of each partition's span."""
+
+    records: tuple[SourceRecord, ...]
+    offsets: int
+    """How many offsets were read for them: more, where transaction markers and compaction left gaps."""
+
+    @property
+    def density(self) -> float:
+        """Records an offset, from 0 to 1."""
+        return len(self.records) / self.offsets if self.offsets else 0.0
+
+    @property
+    def record_bytes(self) -> float:
+        """Bytes of key, value and headers, on average."""
+        return sum(map(size_bytes, self.records)) / len(self.records) if self.records else 0.0
+
+
+def take(settings: KafkaSettings, topic: str, spans: Mapping[int, Span], count: int) -> Sample:
+    """Up to so many records in all. Joins no group. What does not come in ten seconds is done without."""
+    begun = {number: span for number, span in spans.items() if span[0] < span[1]}
+    each = -(-count // max(1, len(begun)))
+    lanes = {number: _Lane(*span, wanted=each, reached=span[0]) for number, span in begun.items()}
+    if lanes:
+        _read(settings, topic, lanes)
+    records = tuple(record for lane in lanes.values() for record in lane.records)
+    return Sample(records, sum(lane.reached - lane.start for lane in lanes.values()))
+
+
+@dataclass(slots=True)
+class _Lane:
+    """What was read of one partition."""
+
+    start: int
+    end: int
+    wanted: int
+    reached: int
+    records: list[SourceRecord] = field(default_factory=list)
+    done: bool = False
+
+    def note(self, message: Message) -> None:
+        offset, error = message.offset() or 0, message.error()
+        if error is None and offset < self.end and not self.done:
+            self.records.append(source_record(message))
+            self.reached = offset + 1
+            self.done = len(self.records) >= self.wanted
+        elif error is None or error.code() == KafkaError._PARTITION_EOF:
+            if not self.done:
+                self.reached = min(offset, self.end)
+            self.done = True
+
+
+def _read(settings: KafkaSettings, topic: str, lanes: Mapping[int, _Lane]) -> None:
+    properties = {**consumer_properties(settings), "enable.partition.eof": True, "auto.offset.reset": "earliest"}
+    consumer = open_client(Consumer, properties, ClientErrors("sample"))
+    try:
+        consumer.assign([TopicPartition(topic, number, lane.start) for number, lane in lanes.items()])
+        deadline_s = time.monotonic() + _PATIENCE_S
+        while time.monotonic() < deadline_s and not all(lane.done for lane in lanes.values()):
+            if (message := consumer.poll(_POLL_S)) is not None and message.partition() in lanes:
+                lanes[message.partition() or 0].note(message)
+    finally:
+        consumer.close()

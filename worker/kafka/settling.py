@@ -1,0 +1,144 @@
+"""Settling: finished outcomes are collected, published and committed, drained before partitions go, and fenced.
+
+The fence: after a standstill (SIGSTOP, a suspended machine) longer than the group's patience, the partitions may be
+someone else's although no callback said so yet. A broker accepts the late commit of a former owner. So whatever is in
+flight then is void, and read again where the partitions still are ours.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from queue import Empty, SimpleQueue
+from typing import Protocol
+
+import structlog
+
+from worker.kafka.ledger import Ledger, Partition, Position, Settlement, Ticket
+from worker.kafka.settings import KafkaSettings
+from worker.kafka.sink import Group, Sink
+from worker.kafka.status import Reporter
+from worker.observe.metrics import Metrics
+from worker.records import Outcome
+
+log = structlog.get_logger(__name__)
+
+SETTLE_STEP_S = 1.0
+"""The longest a settlement keeps the thread from polling, when the broker is slow or away."""
+_LOOK_S = 0.005
+"""The longest a drain waits for an outcome before it settles what it has."""
+
+
+class Reading(Group, Protocol):
+    """What settling needs of the source."""
+
+    @property
+    def patience_s(self) -> float:
+        """How long the group waits for a member that stands still."""
+        ...
+
+    def rewind(self, offsets: Mapping[Partition, int]) -> None:
+        """Go back to these offsets in the partitions that are still assigned."""
+        ...
+
+
+class Settling:
+    """Brings tickets from their outcome to their commit. Used by the Kafka thread alone, but for `finish`.
+
+    `abandon` is called for tickets that became void.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        ledger: Ledger,
+        sink: Sink,
+        reading: Reading,
+        reporter: Reporter,
+        metrics: Metrics,
+        abandon: Callable[[list[Ticket]], None],
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._sink = sink
+        self._reading = reading
+        self._reporter = reporter
+        self._metrics = metrics
+        self._abandon = abandon
+        self._outcomes: SimpleQueue[tuple[Ticket, Outcome]] = SimpleQueue()
+        self._settled_s = 0.0
+        self._step_s = time.monotonic()
+
+    def finish(self, ticket: Ticket, outcome: Outcome) -> None:
+        """Hand in the outcome of a ticket. From any thread."""
+        self._outcomes.put((ticket, outcome))
+
+    def step(self) -> None:
+        """Note that the thread goes on: it is about to poll, or to settle for as long as a step may take."""
+        self._step_s = self._reporter.beat_s = time.monotonic()
+
+    def collect(self, timeout_s: float) -> None:
+        """Note the outcomes that are there, waiting for the first one."""
+        try:
+            finished = self._outcomes.get(timeout=timeout_s) if timeout_s else self._outcomes.get_nowait()
+            while True:
+                if not self._ledger.finish(*finished):
+                    self._metrics.void.inc()
+                finished = self._outcomes.get_nowait()
+        except Empty:
+            return
+
+    def due(self) -> bool:
+        """Whether to settle now: at once where nothing else is on its way, else in the rhythm of the settings."""
+        waited_s = time.monotonic() - self._settled_s
+        return self._ledger.unfinished == 0 or waited_s * 1000 >= self._settings.settle_interval_ms
+
+    def settle(self, timeout_s: float) -> None:
+        """Bring the settlement under way, or the next one, as far as it goes in this time."""
+        settlement = self._ledger.take()
+        if settlement is None:
+            return
+        started_s = time.monotonic()
+        done = self._sink.settle(settlement, self._positions, self._reading, timeout_s)
+        self._settled_s = time.monotonic()
+        if done:
+            positions = self._ledger.positions(settlement)
+            left = self._ledger.settled(settlement)
+            self._metrics.void.inc(len(settlement.tickets) - len(left))
+            self._reporter.settled(left, positions, self._settled_s - started_s)
+        else:
+            self._reporter.settle_waits(len(settlement.tickets))
+
+    def drain(self, partitions: Sequence[Partition]) -> None:
+        """Settle what is in flight of these partitions, as far as it goes by one deadline for all of them."""
+        deadline_s = time.monotonic() + self._settings.drain_deadline_s
+        while any(map(self._ledger.in_flight_of, partitions)):
+            self.step()
+            left_s = deadline_s - time.monotonic()
+            if left_s <= 0:
+                left = sum(map(self._ledger.in_flight_of, partitions))
+                log.warning("kafka.drain_deadline", left_to_the_next_owner=left)
+                return
+            self.collect(min(_LOOK_S, left_s))
+            self.settle(min(SETTLE_STEP_S, left_s))
+
+    def forget(self, partitions: Sequence[Partition]) -> None:
+        """Void what is in flight of partitions that were given up or lost."""
+        void = [ticket for partition in partitions for ticket in self._ledger.forget(partition)]
+        if void:
+            self._abandon(void)
+        self._reporter.forget(partitions)
+
+    def _positions(self, settlement: Settlement) -> dict[Partition, Position]:
+        stood_still_s = time.monotonic() - self._step_s
+        if stood_still_s >= self._reading.patience_s:
+            self._rewind(stood_still_s)
+        return self._ledger.positions(settlement)
+
+    def _rewind(self, stood_still_s: float) -> None:
+        log.error("kafka.stood_still", seconds=round(stood_still_s, 1), next="nothing in flight is committed")
+        reached = self._ledger.progress()
+        self.forget(tuple(reached))
+        for partition, progress in reached.items():
+            self._ledger.assign(partition, progress)
+        self._reading.rewind({partition: progress.base for partition, progress in reached.items()})

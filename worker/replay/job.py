@@ -1,0 +1,73 @@
+"""A replay made ready: its plan, the model it is done with, and the worker that does it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from worker.app import Worker
+from worker.errors import Fatal
+from worker.kafka.standing import Standing, length
+from worker.kafka.twins import make_twins
+from worker.models.classifier import Classifier
+from worker.models.load import load
+from worker.replay.derive import derived
+from worker.replay.plan import Plan, plan
+from worker.replay.request import Request
+from worker.settings import Resolved, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A replay, ready to be done."""
+
+    request: Request
+    plan: Plan
+    classifier: Classifier
+    live: Settings
+
+    def heading(self) -> str:
+        """What it is, in lines for the operator."""
+        topics, identity = self.plan.settings.kafka.topics, self.classifier.identity
+        cut = (
+            f"partition {number} begins at {self.plan.spans[number][0]}: older records of that time may be gone"
+            for number in self.plan.cut
+        )
+        return "\n".join(
+            [
+                f"replay {self.plan.id} of {topics.input}: {self.plan.offsets} offsets to go",
+                f"model {identity.name}, {identity.runtime} {identity.precision}, {identity.fingerprint[:12]}",
+                f"into {topics.results}, dead letters into {topics.dead_letters}",
+                *cut,
+            ]
+        )
+
+    def make_topics(self) -> None:
+        """Create the topics of its own that are missing. Raises Fatal where the cluster does not let it."""
+        own, live, request = self.plan.settings.kafka.topics, self.live.kafka.topics, self.request
+        results = {own.results: live.results} if request.output is None else {}
+        dead_letters = {own.dead_letters: live.dead_letters} if request.dead_letters is None else {}
+        make_twins(self.live.kafka, results | dead_letters)
+
+    def worker(self) -> tuple[Worker, Standing]:
+        """The worker that ends with the replay, and what is known of how far that is."""
+        window = self.plan.window()
+        return Worker(self.plan.settings, self.classifier, window), window.standing
+
+    def require_complete(self, standing: Standing) -> None:
+        """Fatal where the replay was stopped before its end."""
+        if not standing.complete:
+            left = sum(map(length, standing.left.values()))
+            raise Fatal(f"replay {self.plan.id} was stopped with {left} offsets left: the same command goes on with it")
+
+
+def prepare(found: Resolved, request: Request, given: Classifier | None = None) -> Job:
+    """Load the model, unless one is given, and look at the topic and the group. Joins and commits nothing.
+
+    Raises Fatal.
+    """
+    settings = found.settings
+    classifier = given or load(settings.model)
+    identity = request.identity(settings.kafka.topics.input, classifier.identity.fingerprint)
+    port_is_told = found.origins.get(("observe", "port"), "").startswith("flag")
+    own = derived(settings, request, identity, port_is_told=port_is_told)
+    return Job(request, plan(own, request, identity), classifier, settings)

@@ -1,0 +1,108 @@
+"""What there is to do in a replay: where it begins and ends, or how far it is already. Joins and commits nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from worker.errors import Fatal
+from worker.kafka.bounds import Bounds
+from worker.kafka.groups import GroupLook
+from worker.kafka.ledger import Position
+from worker.kafka.offsets import Extent, TopicOffsets
+from worker.kafka.points import Point
+from worker.kafka.progress import Progress, Span, parse
+from worker.kafka.standing import Standing, length
+from worker.kafka.window import Window
+from worker.replay.request import Request
+from worker.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A replay, ready to be worked on."""
+
+    id: str
+    settings: Settings
+    """Of the replay; see derive.py."""
+    spans: Mapping[int, Span]
+    """By partition: what is left to do."""
+    begun: frozenset[int]
+    """The partitions whose bounds are fixed, by an earlier process or another one."""
+    asked: str
+    rate: float | None
+    cut: tuple[int, ...] = ()
+    """Partitions that begin with the first record there is, though older ones of the time asked for may be gone."""
+
+    @property
+    def offsets(self) -> int:
+        """What is left in all partitions; each offset holds one record at most."""
+        return sum(map(length, self.spans.values()))
+
+    @property
+    def complete(self) -> bool:
+        """Whether it was done before."""
+        return self.begun == self.spans.keys() and not self.offsets
+
+    def window(self) -> Window:
+        kafka = self.settings.kafka
+        standing = Standing(GroupLook(kafka, kafka.group_id), kafka.topics.input, self.spans)
+        return Window(Bounds(self.spans, self.asked), standing, rate=self.rate)
+
+
+def plan(settings: Settings, request: Request, identity: str) -> Plan:
+    """The plan with the settings of the replay. Raises Fatal where the topic or its records are not there, or the id
+    is that of another replay.
+    """
+    topic, asked = settings.kafka.topics.input, request.asked(settings.kafka.topics.input)
+    look = TopicOffsets(settings.kafka, topic, request.partitions)
+    committed = GroupLook(settings.kafka, settings.kafka.group_id).committed(topic, look.numbers)
+    known = {number: _known(position, asked) for number, position in committed.items()}
+    fresh, cut = _spans(look, *request.points) if known.keys() < set(look.numbers) else ({}, ())
+    begun = {number: (progress.base, progress.until or 0) for number, progress in known.items()}
+    spans = dict(sorted((fresh | begun).items()))
+    return Plan(identity, settings, spans, frozenset(begun), asked, request.rate, cut)
+
+
+def _known(position: Position, asked: str) -> Progress:
+    """How far a partition is that was begun before. Raises Fatal where that was not this replay."""
+    try:
+        progress = parse(position.offset, position.metadata)
+    except ValueError as error:
+        raise Fatal(f"the progress of this replay cannot be read: {error}: choose another --id") from error
+    Bounds({}, asked).check(progress)
+    return progress
+
+
+def _spans(look: TopicOffsets, first: Point, last: Point) -> tuple[dict[int, Span], tuple[int, ...]]:
+    """Where the points are in each partition, and which partitions are cut; see Plan.
+
+    What is written but not committed yet is before `now`: it is waited for.
+
+    An end beyond what there is now would never come for sure, so what there is now is the end.
+    """
+    extents = look.extents()
+    highs = {number: extent.high for number, extent in extents.items()}
+    starts, ends = look.at(first, highs, extents), look.at(last, highs, extents)
+    _check_all_is_there(look.topic, first, extents)
+    spans = {number: _span(starts[number], ends[number], extent) for number, extent in extents.items()}
+    by_time = first.time_ms is not None
+    return spans, tuple(n for n, (start, _) in spans.items() if by_time and start == extents[n].low > 0)
+
+
+def _span(start: int, end: int, extent: Extent) -> Span:
+    end = max(extent.low, min(end, extent.high))
+    return (min(start, end), end)
+
+
+def _check_all_is_there(topic: str, first: Point, extents: Mapping[int, Extent]) -> None:
+    """Fatal where the start is an offset that is gone: whoever names one must not be given less without a word."""
+    offset = first.offset
+    gone = [number for number, extent in extents.items() if offset is not None and offset < extent.low]
+    if gone:
+        low = extents[gone[0]].low
+        more = f", and some in {len(gone) - 1} more partitions" if len(gone) > 1 else ""
+        raise Fatal(
+            f"{topic}[{gone[0]}]: the offsets {offset} to {low - 1} are gone, deleted by retention{more}: write "
+            "--from beginning for what is still there, or a later offset"
+        )

@@ -1,0 +1,67 @@
+"""Shows how far a replay is: a bar on a terminal, else a line of the log now and then. On the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import structlog
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from worker.kafka.standing import Standing, length
+from worker.observe.logs import set_up
+from worker.observe.settings import ObserveSettings
+from worker.replay.meter import Meter, Reading, spoken
+
+log = structlog.get_logger(__name__)
+
+_EVERY_S = 1.0
+_LOG_EVERY_S = 30.0
+
+
+@asynccontextmanager
+async def shown(settings: ObserveSettings, standing: Standing) -> AsyncIterator[None]:
+    """Show how far a replay is. Sets the log up: on a terminal, which has a bar, it has warnings only."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[pace]}"))
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        # After the bar is there: what is logged from now on stands above it.
+        set_up(settings.model_copy(update={"log_level": "warning"}) if console.is_terminal else settings)
+        following = asyncio.create_task(_follow(standing, bar))
+        try:
+            yield
+        finally:
+            following.cancel()
+            with suppress(asyncio.CancelledError):
+                await following
+
+
+async def _follow(standing: Standing, bar: Progress) -> None:
+    total = _left(standing)
+    meter, logged_s = Meter(total, time.monotonic()), time.monotonic()
+    task = bar.add_task("replayed", total=total, pace="")
+    while True:
+        await asyncio.sleep(_EVERY_S)
+        reading = meter.read(_left(standing), time.monotonic())
+        pace = f"{reading.per_s:.0f}/s, {spoken(reading.left_s)} left"
+        bar.update(task, completed=reading.done, pace=pace)
+        if bar.disable and time.monotonic() - logged_s >= _LOG_EVERY_S:
+            logged_s = time.monotonic()
+            _log(reading)
+
+
+def _left(standing: Standing) -> int:
+    return sum(map(length, standing.left.values()))
+
+
+def _log(reading: Reading) -> None:
+    log.info(
+        "replay.progress",
+        done=reading.done,
+        of=reading.total,
+        records_per_s=round(reading.per_s, 1),
+        left=spoken(reading.left_s),
+    )
