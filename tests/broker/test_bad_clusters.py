@@ -8,13 +8,14 @@ import json
 import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import NewPartitions
+from structlog.typing import EventDict
 
 from tests.broker.test_faults import Member, alter, wait_for
 from tests.clusters import PATIENCE_S, Cluster, Topics, event
 from tests.workers import running, until
 from worker.app import Worker
 from worker.errors import Fatal
-from worker.kafka.topics import ClusterLook, wanted_topics
+from worker.kafka.topics import ClusterLook, require_topics, wanted_topics
 from worker.testing import FreeClassifier
 
 pytestmark = pytest.mark.broker
@@ -121,12 +122,16 @@ def produce_into(cluster: Cluster, topics: Topics, partition: int, count: int) -
     cluster.produce(topics.input, [here(n, partition) for n in range(count)])
 
 
-async def test_a_topic_that_can_never_be_written_is_told_before_the_group_is_joined(broker: Cluster) -> None:
+def test_a_topic_with_fewer_replicas_than_it_asks_for_is_told_before_the_group_is_joined(
+    broker: Cluster, logs: list[EventDict]
+) -> None:
     topics = broker.topics(partitions=1)
     alter(broker, topics.results, "min.insync.replicas", "2")
-    said = await failure(broker, topics)
-    assert f"topic {topics.results}: has 1 replica and min.insync.replicas=2" in said
-    assert "lower the topic's min.insync.replicas" in said
+    require_topics(broker.settings(topics).kafka, {})
+    (said,) = (line for line in logs if line["event"] == "kafka.too_few_replicas")
+    assert said["topic"] == f"topic {topics.results}"
+    assert "has 1 replica and min.insync.replicas=2" in said["found"]
+    assert "lower min.insync.replicas" in said["next"]
     settings = broker.settings(topics).kafka
     looked = {
         finding.subject for finding in ClusterLook(settings).topics(wanted_topics(settings, {})) if finding.remedy

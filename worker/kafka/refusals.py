@@ -15,6 +15,7 @@ _HINTS = {
     KafkaError.UNKNOWN_TOPIC_OR_PART: "create the topic",
     KafkaError._UNKNOWN_TOPIC: "create the topic",
     KafkaError._UNKNOWN_PARTITION: "create the topic",
+    KafkaError._DESTROY: "the topic was deleted: create the topic again",
     KafkaError.INVALID_RECORD: "a compacted topic needs a key in every event",
 }
 

@@ -245,7 +245,8 @@ class Source:
 
     def _refused(self, error: KafkaError) -> None:
         if error.code() not in _COMMIT_AGAIN and not error.retriable():
-            raise Fatal(f"Kafka refused to commit offsets: {error.str()} ({error.name()}); nothing was lost")
+            hint = "; ask for READ on the group" if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED else ""
+            raise Fatal(f"Kafka refused to commit offsets: {error.str()} ({error.name()}){hint}; nothing was lost")
         log.warning("kafka.commit_refused", error=error.str(), code=error.name(), next="poll and try again")
 
 

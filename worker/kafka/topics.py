@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._acl import AclOperation
@@ -18,6 +19,8 @@ from worker.errors import Fatal
 from worker.kafka.clients import ClientErrors, open_client
 from worker.kafka.properties import client_properties
 from worker.kafka.settings import KafkaSettings
+
+log = structlog.get_logger(__name__)
 
 _TIMEOUT_S = 10.0
 _DESCRIBE_S = 3.0
@@ -59,19 +62,21 @@ class ClusterLook:
         for name, operation in wanted.items():
             count = self.partitions(name)
             yield _missing(name) if count is None else _judge(name, count, operation, allowed.get(name))
-        yield from self.never_written(name for name in existing if wanted[name] == AclOperation.WRITE)
+        yield from self.too_few_replicas(name for name in existing if wanted[name] == AclOperation.WRITE)
 
-    def never_written(self, names: Iterable[str]) -> Iterator[Finding]:
-        """Those of the existing topics that a producer who waits for all replicas can never write to."""
+    def too_few_replicas(self, names: Iterable[str]) -> Iterator[Finding]:
+        """Those of the existing topics that have fewer replicas than they ask for.
+
+        Older brokers then refuse every record; Apache Kafka 4.3.1 takes them (seen), on fewer replicas than was meant.
+        """
         for name, least in self._least_in_sync(list(names)).items():
             replicas = min(len(each.replicas) for each in self._metadata.topics[name].partitions.values())
             if replicas < least:
                 yield Finding(
                     f"topic {name}",
-                    f"has {replicas} replica{'s' if replicas != 1 else ''} and min.insync.replicas={least}: no record "
-                    "can ever be written to it",
-                    "lower the topic's min.insync.replicas, or give its partitions more replicas "
-                    "(kafka-reassign-partitions)",
+                    f"has {replicas} replica{'s' if replicas != 1 else ''} and min.insync.replicas={least}: records "
+                    "are refused, or safe on fewer replicas than was meant",
+                    "give its partitions more replicas (kafka-reassign-partitions), or lower min.insync.replicas",
                 )
 
     def _least_in_sync(self, names: list[str]) -> dict[str, int]:
@@ -105,11 +110,13 @@ def wanted_topics(settings: KafkaSettings, action_topics: Mapping[str, str]) -> 
 
 
 def require_topics(settings: KafkaSettings, action_topics: Mapping[str, str]) -> None:
-    """Fatal with one line where a topic is missing, or can never be written to."""
+    """Fatal with one line where a topic is missing; a warning where one to be written has too few replicas."""
     look, wanted = ClusterLook(settings), wanted_topics(settings, action_topics)
     written = [name for name, operation in wanted.items() if operation == AclOperation.WRITE]
-    if wrong := look.missing(wanted) or list(look.never_written(written)):
+    if wrong := look.missing(wanted):
         raise Fatal("; ".join(f"{finding.subject}: {finding.result}: {finding.remedy}" for finding in wrong))
+    for finding in look.too_few_replicas(written):
+        log.warning("kafka.too_few_replicas", topic=finding.subject, found=finding.result, next=finding.remedy)
 
 
 def _missing(name: str) -> Finding:

@@ -122,9 +122,10 @@ class Transactions:
         return True
 
     def give_up(self) -> None:
-        """Let an open transaction be aborted by the next `ready`."""
+        """Let an open transaction be aborted by the next `ready`. Raises Fatal where doing it again cannot help."""
         if self.phase in (Phase.OPEN, Phase.SENDING):
             self.phase = Phase.ABORTING
+            self._look_for_the_reason()
 
     def commit(self, timeout_s: float) -> bool:
         """Whether the transaction is committed. False when time ran out: no other call may be made before its answer.
@@ -146,6 +147,15 @@ class Transactions:
             self._call(self.publisher.close)
         except (Aborted, Fatal) as error:
             log.warning("kafka.transaction_left", error=str(error), next="its coordinator aborts it at its timeout")
+
+    def _look_for_the_reason(self) -> None:
+        """Why a transaction failed beside our calls: librdkafka says it to whoever begins another (seen in 2.16)."""
+        try:
+            self._producer.begin_transaction()
+        except KafkaException as exception:
+            error: KafkaError = exception.args[0]
+            if error.code() in _HINTS:
+                raise self._never(error, _HINTS[error.code()]) from exception
 
     def _renew(self) -> None:
         properties = transactional_properties(self._settings, self._id)
