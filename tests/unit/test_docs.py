@@ -153,7 +153,13 @@ def test_every_link_to_a_file_leads_to_one(page: Path) -> None:
         assert (page.parent / target).exists(), target
 
 
-def test_every_setting_that_is_named_exists() -> None:
+def logged() -> set[str]:
+    """The events that the worker logs."""
+    sources = (ROOT / "worker").rglob("*.py")
+    return {event for file in sources for event in re.findall(r"log\.\w+\(\s*\"([\w.]+)\"", file.read_text())}
+
+
+def test_every_setting_and_event_of_the_log_that_is_named_exists() -> None:
     known = set(re.findall(r"^\| `([\w.]+)` \|", (DOCS / "settings.md").read_text(), re.MULTILINE))
     sections = {key.partition(".")[0] for key in known}
     known |= {key.rpartition(".")[0] for key in known}
@@ -161,4 +167,10 @@ def test_every_setting_that_is_named_exists() -> None:
     for page in PAGES:
         for key in re.findall(r"`((?:\w+\.)+\w+)`", page.read_text()):
             if key.partition(".")[0] in sections and not key.endswith((".py", ".md")):
-                assert key in known | fields, f"{page.name}: {key}"
+                assert key in known | fields | logged(), f"{page.name}: {key}"
+
+
+def test_every_test_that_is_named_is_there() -> None:
+    for page in PAGES:
+        for file, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", page.read_text()):
+            assert f"def {name}(" in (ROOT / file).read_text(), f"{page.name}: {file}::{name}"
