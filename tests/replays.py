@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
+
+from typer.testing import CliRunner
 
 from tests.cli import ROOT, environment
 from tests.clusters import PATIENCE_S, Cluster, Topics
+from worker.cli.main import app
+from worker.errors import Fatal
 from worker.replay.job import Job, prepare
 from worker.replay.request import Request
 from worker.settings import resolve
@@ -47,6 +51,24 @@ def command(cluster: Cluster, topics: Topics, words: list[str], *flags: str) -> 
     """The real command line with the free model."""
     settings = [word for flag in cluster.flags(topics, *flags) for word in ("--set", flag)]
     return [sys.executable, "-m", "tests.free_image_worker", *settings, *words]
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def invoke(cluster: Cluster, topics: Topics, words: list[str], *flags: str) -> Ended:
+    """A command in this process, for those that end as functions do."""
+    settings = [word for flag in cluster.flags(topics, *flags) for word in ("--set", flag)]
+    result = CliRunner().invoke(app, [*settings, *words])
+    if isinstance(result.exception, Fatal):
+        return Ended(result.exception.exit_code, result.stdout, f"image-worker: {result.exception}\n")
+    return Ended(result.exit_code, result.stdout, result.stderr)
 
 
 def run(cluster: Cluster, topics: Topics, words: list[str], *flags: str) -> subprocess.CompletedProcess[str]:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 
 import pytest
 from confluent_kafka import TopicPartition
 
 from tests.broker.test_delivery import mixed
 from tests.clusters import PATIENCE_S, Cluster, Topics, event
-from tests.replays import run
+from tests.replays import Ended, invoke
 from tests.workers import running
 
 pytestmark = pytest.mark.broker
 
 
-def rows(process: subprocess.CompletedProcess[str]) -> dict[str, list[str]]:
+def rows(ended: Ended) -> dict[str, list[str]]:
     """The table's rows by partition."""
-    assert process.returncode == 0, process.stderr
-    lines = [line.split() for line in process.stdout.splitlines()]
+    assert ended.returncode == 0, ended.stderr
+    lines = [line.split() for line in ended.stdout.splitlines()]
     return {words[0]: words[1:] for words in lines if words and words[0].isdecimal()}
 
 
@@ -36,8 +35,8 @@ def filled(broker: Cluster) -> Topics:
     return topics
 
 
-def offsets(broker: Cluster, topics: Topics, *words: str) -> subprocess.CompletedProcess[str]:
-    return run(broker, topics, ["offsets", *words])
+def offsets(broker: Cluster, topics: Topics, *words: str) -> Ended:
+    return invoke(broker, topics, ["offsets", *words])
 
 
 async def test_a_group_is_shown_with_its_members_and_not_moved_while_it_has_any(broker: Cluster) -> None:

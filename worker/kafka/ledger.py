@@ -240,17 +240,14 @@ def _prefix(lane: _Lane) -> list[Ticket]:
 
 
 def _as_finished(lane: _Lane) -> list[Ticket]:
-    """All that is finished; where a commit has no room to say so, the finished prefix."""
+    """All that is finished; where a commit has no room to say so, as many as have, and the finished prefix at least."""
     if not lane.finished:
         return []
     ripe = sorted(lane.finished, key=lambda ticket: ticket.record.coordinates.offset)
     lane.full = not lane.after(ripe).fits
-    if lane.full:
-        ripe = _prefix(lane)
-        lane.finished = [ticket for ticket in lane.finished if ticket not in set(ripe)]
-    else:
-        lane.finished = []
-    return ripe
+    count = max(len(_prefix(lane)), lane.progress.room) if lane.full else len(ripe)
+    lane.finished = ripe[count:]
+    return ripe[:count]
 
 
 def _leader_epoch(lane: _Lane, progress: Progress, tickets: Iterable[Ticket]) -> int | None:

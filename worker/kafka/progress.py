@@ -21,6 +21,10 @@ Span = tuple[int, int]
 
 METADATA_LIMIT = 4000
 """Characters, all ASCII."""
+_OVERHEAD = 64
+"""More than the characters beside those of `done`, and its padding."""
+_MOST_OCTETS = 10
+"""Of two more varints, of stretches below 2**35."""
 _FAMILY = "image-worker/"
 _MARK = f"{_FAMILY}1"
 
@@ -74,6 +78,11 @@ class Progress:
     def fits(self) -> bool:
         """Whether a broker takes the metadata."""
         return len(self.metadata) <= METADATA_LIMIT
+
+    @property
+    def room(self) -> int:
+        """How many more records surely fit, wherever they lie. One splits a stretch in two, with its own between."""
+        return max(0, (METADATA_LIMIT - _OVERHEAD - len(self.metadata)) * 3 // 4 // _MOST_OCTETS)
 
     def _stretches(self) -> Iterator[int]:
         at = self.base

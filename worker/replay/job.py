@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from worker.app import Worker
 from worker.errors import Fatal
+from worker.kafka.offsets import TopicOffsets
 from worker.kafka.standing import Standing, length
 from worker.kafka.twins import make_twins
 from worker.models.classifier import Classifier
@@ -66,8 +67,10 @@ def prepare(found: Resolved, request: Request, given: Classifier | None = None) 
     Raises Fatal.
     """
     settings = found.settings
+    # First what is quick to say: a model takes its time.
+    look = TopicOffsets(settings.kafka, settings.kafka.topics.input, request.partitions)
     classifier = given or load(settings.model)
-    identity = request.identity(settings.kafka.topics.input, classifier.identity.fingerprint)
+    identity = request.identity(look.topic, classifier.identity.fingerprint)
     port_is_told = found.origins.get(("observe", "port"), "").startswith("flag")
     own = derived(settings, request, identity, port_is_told=port_is_told)
-    return Job(request, plan(own, request, identity), classifier, settings)
+    return Job(request, plan(own, request, identity, look), classifier, settings)

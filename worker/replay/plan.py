@@ -50,13 +50,10 @@ class Plan:
         return Window(Bounds(self.spans, self.asked), standing, rate=self.rate)
 
 
-def plan(settings: Settings, request: Request, identity: str) -> Plan:
-    """The plan with the settings of the replay. Raises Fatal where the topic or its records are not there, or the id
-    is that of another replay.
-    """
-    topic, asked = settings.kafka.topics.input, request.asked(settings.kafka.topics.input)
-    look = TopicOffsets(settings.kafka, topic, request.partitions)
-    committed = GroupLook(settings.kafka, settings.kafka.group_id).committed(topic, look.numbers)
+def plan(settings: Settings, request: Request, identity: str, look: TopicOffsets) -> Plan:
+    """The plan with the settings of the replay. Raises Fatal where its records are gone, or the id is another's."""
+    asked = request.asked(look.topic)
+    committed = GroupLook(settings.kafka, settings.kafka.group_id).committed(look.topic, look.numbers)
     known = {number: _known(position, asked) for number, position in committed.items()}
     fresh, cut = _spans(look, *request.points) if known.keys() < set(look.numbers) else ({}, ())
     begun = {number: (progress.base, progress.until or 0) for number, progress in known.items()}

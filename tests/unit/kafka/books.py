@@ -111,7 +111,11 @@ class Books(RuleBasedStateMachine):
         unfinished = (place for place, ticket in enumerate(live) if ticket.outcome is None)
         prefix = live[: next(unfinished, len(live))]
         finished = [ticket for ticket in live if ticket.outcome is not None]
-        assert taken == (prefix if self.in_order or full else finished)
+        if not full:
+            assert taken == (prefix if self.in_order else finished)
+        else:
+            assert taken == finished[: len(taken)]
+            assert len(prefix) <= len(taken) < len(finished)
 
     @precondition(lambda self: self.under_way is not None)
     @rule()

@@ -104,3 +104,11 @@ def test_the_metadata_of_others_says_nothing(metadata: str | None) -> None:
 def test_our_own_that_cannot_be_read_is_an_error_and_not_nothing_done(metadata: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         parse(5, metadata)
+
+
+@given(done=st.sets(st.integers(0, 20_000), max_size=600), more=st.data())
+def test_what_it_has_room_for_fits_wherever_it_lies(done: set[int], more: st.DataObject) -> None:
+    progress = Progress(0).after((2 * n + 1, 2 * n + 2) for n in done)
+    count = min(progress.room, 400)
+    places = more.draw(st.sets(st.integers(0, 40_000), min_size=count, max_size=count))
+    assert progress.after(spans(places)).fits

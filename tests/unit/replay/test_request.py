@@ -69,6 +69,13 @@ def test_topics_and_a_port_that_are_told_are_taken() -> None:
     assert elsewhere.policy.topics == {}
 
 
+@pytest.mark.parametrize("option", ["output", "dead_letters"])
+def test_a_replay_into_the_topic_that_it_reads_is_refused(option: str) -> None:
+    looped = replace(REQUEST, **{option: "images"})
+    with pytest.raises(ConfigurationError, match="images: this is the topic that is replayed"):
+        derived(settings(), looped, "mine", port_is_told=False)
+
+
 def test_a_name_that_kafka_does_not_take_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="has 252 characters, more than Kafka takes"):
         derived(settings(topics={"results": "r" * 240}), REQUEST, "mine", port_is_told=False)
