@@ -178,7 +178,7 @@ def test_with_nothing_else_in_flight_an_outcome_is_settled_at_once_else_in_the_r
     desk.clock.now_s += 0.049
     desk.cycle()
     assert desk.broker.committed == {A: 1}
-    desk.clock.now_s += 0.002
+    desk.clock.now_s += 0.00101
     desk.cycle()
     assert desk.broker.committed == {A: 2}
     desk.finish(third)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError
 
+from worker.errors import Fatal, Reason
 from worker.kafka import sink as room
 from worker.kafka.deadletter import DeadLetters
 from worker.kafka.ledger import Ledger, Partition, Position, Settlement
@@ -29,6 +30,8 @@ class Broker:
         self.producers: list[FakeProducer] = []
         self.answer: Callable[[bytes], bool] = lambda value: True
         self.drops = False
+        self.blames: dict[bytes, int] = {}
+        """Values that it refuses, and with them the whole of their batch."""
 
     @property
     def handed_in(self) -> list[list[bytes]]:
@@ -56,8 +59,11 @@ class FakeProducer:
 
     def flush(self, timeout_s: float) -> None:
         waiting, self._waiting = self._waiting, []
+        batch_fails = any(value in self._broker.blames for value, _ in waiting)
         for value, report in waiting:
-            if self._purged:
+            if batch_fails:
+                report(KafkaError(self._broker.blames.get(value, KafkaError._INVALID_DIFFERENT_RECORD)), None)
+            elif self._purged:
                 report(KafkaError(KafkaError._PURGE_QUEUE), None)
             elif self._broker.drops:
                 report(KafkaError(KafkaError._MSG_TIMED_OUT), None)
@@ -77,9 +83,11 @@ class Group:
 
     def __init__(self) -> None:
         self.commits: list[Mapping[Partition, Position]] = []
+        self.asked_s: list[float] = []
 
     def commit(self, positions: Mapping[Partition, Position], timeout_s: float) -> bool:
         self.commits.append(positions)
+        self.asked_s.append(timeout_s)
         return True
 
     def committed(self, partitions: Iterable[Partition], timeout_s: float) -> dict[Partition, Position]:
@@ -205,3 +213,69 @@ def test_a_partition_that_is_lost_while_its_outcomes_wait_has_them_taken_from_li
     broker.answer = lambda value: True
     assert bench.settle()
     assert broker.handed_in[1:] == [bench.of(1)]
+
+
+def test_the_commit_has_what_is_left_of_the_time_and_a_moment_at_least(broker: Broker) -> None:
+    bench = Bench(broker, 2)
+    assert bench.sink.settle(bench.settlement, bench.ledger.positions, bench.group, 20.0)
+    assert 19.0 < bench.group.asked_s[0] <= 20.0
+    bench = Bench(broker, 2)
+    assert bench.settle()
+    assert bench.group.asked_s == [0.05]
+
+
+def test_one_that_is_refused_for_what_it_is_becomes_a_dead_letter_in_its_place_and_costs_no_neighbour(
+    broker: Broker,
+) -> None:
+    bench = Bench(broker, 6)
+    bad = bench.of(0)[1]
+    broker.blames = {bad: KafkaError.INVALID_RECORD}
+    while not bench.settle():
+        pass
+    batch = bench.of(0) + bench.of(1)
+    letter = b""  # the record's own value
+    assert broker.handed_in == [[*batch, batch[0], bad, letter, *batch[2:]]]
+    reasons = [ticket.outcome.reason for ticket in bench.settlement.tickets if ticket.outcome is not None]
+    assert reasons == [None, Reason.OUTCOME_REFUSED, None, None, None, None]
+    assert len(bench.group.commits) == 1
+
+
+def test_several_that_are_refused_at_once_are_told_apart(broker: Broker) -> None:
+    bench = Bench(broker, 6)
+    broker.blames = {bench.of(0)[0]: KafkaError.MSG_SIZE_TOO_LARGE, bench.of(1)[2]: KafkaError.INVALID_RECORD}
+    while not bench.settle():
+        pass
+    reasons = [ticket.outcome.reason for ticket in bench.settlement.tickets if ticket.outcome is not None]
+    assert reasons == [Reason.OUTCOME_TOO_LARGE, None, None, None, None, Reason.OUTCOME_REFUSED]
+
+
+@pytest.mark.parametrize("code", [KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError._UNKNOWN_TOPIC])
+def test_any_other_refusal_ends_the_worker_and_nothing_is_committed(broker: Broker, code: int) -> None:
+    bench = Bench(broker, 2)
+    broker.blames = {bench.values[0]: code}
+    with pytest.raises(Fatal, match=f"topic 'results'.*{KafkaError(code).name()}"):
+        bench.settle()
+    assert bench.group.commits == []
+
+
+def test_a_dead_letter_that_is_refused_as_well_ends_the_worker(broker: Broker) -> None:
+    bench = Bench(broker, 1)
+    broker.blames = {bench.values[0]: KafkaError.INVALID_RECORD, b"": KafkaError.INVALID_RECORD}
+    with pytest.raises(Fatal, match="topic 'dead'"):
+        while not bench.settle():
+            pass
+    assert bench.group.commits == []
+
+
+def test_the_producer_is_given_up_in_half_the_groups_patience(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 100.0
+    monkeypatch.setattr(room.time, "monotonic", lambda: now_s)
+    bench = Bench(broker, 2)
+    broker.answer = lambda value: False
+    assert not bench.settle()
+    now_s += 0.099
+    assert not bench.settle()
+    assert len(broker.producers) == 1
+    now_s += 0.001001
+    assert not bench.settle()
+    assert len(broker.producers) == 2
