@@ -73,7 +73,7 @@ class AtLeastOnceSink:
     that it holds, and hands what has no report to a new one. What was on its way to the broker may be there twice.
 
     Of each partition no more than one batch is under way. A broker that knows nothing of a producer yet takes any batch
-    of it: the second, where it refused the first (no leader yet, too few replicas), and the first after it (chaos).
+    of it: the second, where it refused the first (no leader yet, too few replicas), and the first after it.
     """
 
     def __init__(self, settings: KafkaSettings, dead_letters: DeadLetters) -> None:
