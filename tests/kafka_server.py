@@ -11,6 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -54,6 +55,10 @@ def free_ports(count: int) -> list[int]:
             each.close()
 
 
+_starter = ThreadPoolExecutor(1, "brokers")
+"""Lives as long as the tests: a child is killed at the death of the thread that began it, not of the process."""
+
+
 @dataclass(slots=True)
 class Broker:
     """One broker process."""
@@ -67,9 +72,9 @@ class Broker:
         log = (self.folder / "broker.log").open("ab")
         command = ["java", "-Xmx512m", "-Xms128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
         command += ["-cp", classpath, "kafka.Kafka", str(self.folder / "server.properties")]
-        self.process = subprocess.Popen(
-            command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=_die_with_the_tests
-        )
+        self.process = _starter.submit(
+            subprocess.Popen, command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=_die_with_the_tests
+        ).result()
 
     def kill(self) -> None:
         if self.process is not None:

@@ -262,8 +262,7 @@ def test_a_dead_letter_that_is_refused_as_well_ends_the_worker(broker: Broker) -
     bench = Bench(broker, 1)
     broker.blames = {bench.values[0]: KafkaError.INVALID_RECORD, b"": KafkaError.INVALID_RECORD}
     with pytest.raises(Fatal, match="topic 'dead'"):
-        while not bench.settle():
-            pass
+        bench.sink.settle(bench.settlement, bench.ledger.positions, bench.group, 20.0)
     assert bench.group.commits == []
 
 
