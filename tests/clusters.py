@@ -115,9 +115,19 @@ class Cluster:
         """The end offset of each partition that has records."""
         consumer = self._asker("ends")
         partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        ends = {n: consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=10)[1] for n in partitions}
+        ends = {n: self._end(consumer, TopicPartition(topic, n)) for n in partitions}
         consumer.close()
         return {number: end for number, end in ends.items() if end}
+
+    def _end(self, consumer: Consumer, partition: TopicPartition) -> int:
+        """Asked again while a leader that was just elected does not know it."""
+        deadline_s = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return consumer.get_watermark_offsets(partition, timeout=10)[1]
+            except KafkaException:
+                if time.monotonic() >= deadline_s:
+                    raise
 
     def _asker(self, group: str) -> Consumer:
         return Consumer({"bootstrap.servers": self.bootstrap_servers, "group.id": group, "log_level": 0})

@@ -6,6 +6,7 @@ import os
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import structlog
 from structlog.testing import capture_logs
@@ -16,6 +17,10 @@ from tests.clusters import Cluster
 from worker.kafka.embedded import EmbeddedKafka
 
 _NEEDS = {"broker", "corpus"}
+
+# Timing never fails a test: these may be slow and busy machines.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -121,7 +121,7 @@ def back_to_the_first(cluster: Cluster, *topics: str) -> None:
     admin.elect_leaders(ElectionType.PREFERRED).result(timeout=PATIENCE_S)
 
 
-@pytest.mark.parametrize("delivery", ["at-least-once", pytest.param("exactly-once", marks=long_form)])
+@pytest.mark.parametrize("delivery", DELIVERIES)
 async def test_the_groups_coordinator_dies_and_leaders_move_under_load(
     kafka: kafka_server.RealKafka, three: Cluster, delivery: str
 ) -> None:
@@ -156,7 +156,7 @@ async def test_every_broker_dies_once_and_then_all_of_them(
             await until(lambda: not worker.status()["not_ready"], "it is ready again")
 
 
-@pytest.mark.parametrize("delivery", ["at-least-once", pytest.param("exactly-once", marks=long_form)])
+@pytest.mark.parametrize("delivery", DELIVERIES)
 async def test_too_few_replicas_stall_the_worker_which_says_so_and_goes_on_when_they_are_back(
     kafka: kafka_server.RealKafka, three: Cluster, delivery: str
 ) -> None:

@@ -7,7 +7,7 @@ by the time at which the broker appended it, since two outcomes of an event may 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 Place = tuple[int, int]
@@ -59,8 +59,18 @@ class Verdict:
         return [kind for kind in kinds if getattr(self, kind)]
 
 
-def audit(ends: Mapping[int, int], outcomes: Iterable[Found], commits: Iterable[Committed]) -> Verdict:
-    """The verdict on a group, given the end offset of each input partition. Input offsets have no gaps."""
+def audit(
+    ends: Mapping[int, int],
+    outcomes: Iterable[Found],
+    commits: Iterable[Committed],
+    fickle: Collection[Place] = (),
+) -> Verdict:
+    """The verdict on a group, given the end offset of each input partition. Input offsets have no gaps.
+
+    `fickle`: events of which an attempt may end as a dead letter and the next as a classification, since their image's
+    host fails at times. Where the first attempt was lost in a crash, its neighbours published and it not, nobody can
+    say which place in the order is the right one: so theirs is not judged.
+    """
     found = sorted(outcomes, key=lambda outcome: (outcome.appended_ms, outcome.offset))
     verdict = Verdict(events=sum(ends.values()), outcomes=len(found))
     _compare_ids(found, verdict)
@@ -74,7 +84,7 @@ def audit(ends: Mapping[int, int], outcomes: Iterable[Found], commits: Iterable[
         for offset in range(end):
             if (partition, offset) not in first:
                 verdict.note("lost", f"partition {partition}, offset {offset}")
-    _compare_order(first.values(), verdict)
+    _compare_order((outcome for event, outcome in first.items() if event not in fickle), verdict)
     _compare_commits(commits, verdict)
     return verdict
 

@@ -45,8 +45,7 @@ class Combination:
             "kafka.drain_deadline_s=3",
             f"images.ports=[{port}]",
             'images.allow_networks=["127.0.0.0/8"]',
-            # Longer than a host fails. So an event's outcome is the same each time, and in the same place: where it was
-            # a classification once and a dead letter then, nobody could say which order is the right one.
+            # A host that fails is waited for, as far as its budget of retries goes.
             "images.total_timeout_s=60",
             "images.host_wait_s=60",
             "images.retries=20",

@@ -107,3 +107,10 @@ def test_the_verifier_shares_no_code_with_the_worker() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, env=environment(), timeout=60, check=True
     )
     assert process.stdout.split() == []
+
+
+def test_the_place_of_an_event_that_may_have_another_outcome_when_done_again_is_not_judged() -> None:
+    told = [outcome(0, 0, at=0), outcome(0, 2, at=1), outcome(0, 1, at=2), outcome(0, 3, at=3), *history()[4:]]
+    assert counts(audit(ENDS, told, COMMITS)) == {"out_of_order": 1}
+    assert counts(audit(ENDS, told, COMMITS, fickle={(0, 1)})) == {}
+    assert counts(audit(ENDS, told, COMMITS, fickle={(0, 3)})) == {"out_of_order": 1}
