@@ -1,13 +1,12 @@
 """What brokers may do to a worker under load, on three of them: die, move leaders, lack replicas, throttle, refuse.
 
-`BROKERS=long pytest tests/broker/test_brokers.py` has the long forms as well: every broker killed one after the other,
-and all of them restarted at once.
+`pytest -m long tests/broker/test_brokers.py` has the long forms: every broker killed one after the other, and all restarted
+at once; and the same in the other guarantee.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -46,7 +45,6 @@ early.start.listeners=CONTROLLER
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 allow.everyone.if.no.acl.found=true
 """
-long_form = pytest.mark.skipif(os.environ.get("BROKERS") != "long", reason="a long form: set BROKERS=long")
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +137,7 @@ async def test_the_groups_coordinator_dies_and_leaders_move_under_load(
             await until(lambda: not worker.status()["not_ready"], "it is ready again")
 
 
-@long_form
+@pytest.mark.long
 @pytest.mark.parametrize("delivery", DELIVERIES)
 async def test_every_broker_dies_once_and_then_all_of_them(
     kafka: kafka_server.RealKafka, three: Cluster, delivery: str
@@ -156,7 +154,7 @@ async def test_every_broker_dies_once_and_then_all_of_them(
             await until(lambda: not worker.status()["not_ready"], "it is ready again")
 
 
-@pytest.mark.parametrize("delivery", DELIVERIES)
+@pytest.mark.parametrize("delivery", ["exactly-once", pytest.param("at-least-once", marks=pytest.mark.long)])
 async def test_too_few_replicas_stall_the_worker_which_says_so_and_goes_on_when_they_are_back(
     kafka: kafka_server.RealKafka, three: Cluster, delivery: str
 ) -> None:
@@ -249,15 +247,26 @@ def denied(cluster: Cluster, kind: ResourceType, name: str, operation: AclOperat
             future.result(timeout=PATIENCE_S)
 
 
-@pytest.mark.parametrize("delivery", DELIVERIES)
 @pytest.mark.parametrize(
-    ("what", "said"), [("input", "READ"), ("group", "READ"), ("results", "WRITE"), ("transactional_id", "WRITE")]
+    ("delivery", "what", "said"),
+    [
+        ("exactly-once", "transactional_id", "WRITE"),
+        ("at-least-once", "group", "READ"),
+        ("exactly-once", "results", "WRITE"),
+        *(
+            pytest.param(*each, marks=pytest.mark.long)
+            for each in [
+                ("at-least-once", "input", "READ"),
+                ("exactly-once", "input", "READ"),
+                ("exactly-once", "group", "READ"),
+                ("at-least-once", "results", "WRITE"),
+            ]
+        ),
+    ],
 )
 async def test_a_right_that_is_taken_away_stops_the_worker_which_names_it_and_loses_nothing(
     strict: Cluster, delivery: str, what: str, said: str
 ) -> None:
-    if what == "transactional_id" and delivery != "exactly-once":
-        pytest.skip("has no transactional id")
     topics = strict.topics(partitions=1)
     identity = f"id-of-{topics.group}"
     flags = (f"kafka.delivery={delivery}", f"kafka.transactional_id={identity}")
