@@ -1,7 +1,7 @@
 """What brokers may do to a worker under load, on three of them: die, move leaders, lack replicas, throttle, refuse.
 
-`pytest -m long tests/broker/test_brokers.py` has the long forms: every broker killed one after the other, and all restarted
-at once; and the same in the other guarantee.
+`pytest -m long tests/broker/test_brokers.py` has the long forms: every broker killed one after the other, and all
+restarted at once; and the same in the other guarantee.
 """
 
 from __future__ import annotations
