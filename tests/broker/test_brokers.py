@@ -94,7 +94,7 @@ def restart(kafka: kafka_server.RealKafka, *brokers: kafka_server.Broker) -> Non
     assert kafka.answers()
 
 
-async def settled(cluster: Cluster, topics: Topics, reader: Reader, *, once: bool) -> None:
+async def assert_settled(cluster: Cluster, topics: Topics, reader: Reader, *, once: bool) -> None:
     """Every event has its outcome, in order; exactly one where that is promised."""
     ends = await asyncio.to_thread(cluster.ends, topics.input)
     seen = await asyncio.to_thread(reader.until_events, sum(ends.values()))
@@ -133,7 +133,7 @@ async def test_the_groups_coordinator_dies_and_leaders_move_under_load(
                 await asyncio.to_thread(restart, kafka, dying)
                 await asyncio.to_thread(back_to_the_first, three)
                 await asyncio.to_thread(reader.until, len(reader.seen) + 200)
-            await settled(three, topics, reader, once=delivery == "exactly-once")
+            await assert_settled(three, topics, reader, once=delivery == "exactly-once")
             await until(lambda: not worker.status()["not_ready"], "it is ready again")
 
 
@@ -150,7 +150,7 @@ async def test_every_broker_dies_once_and_then_all_of_them(
                     await asyncio.to_thread(reader.until, len(reader.seen) + 100)
                     await asyncio.to_thread(restart, kafka, *dying)
                 await asyncio.to_thread(reader.until, len(reader.seen) + 100)
-            await settled(three, topics, reader, once=delivery == "exactly-once")
+            await assert_settled(three, topics, reader, once=delivery == "exactly-once")
             await until(lambda: not worker.status()["not_ready"], "it is ready again")
 
 
@@ -170,7 +170,7 @@ async def test_too_few_replicas_stall_the_worker_which_says_so_and_goes_on_when_
             await until(lambda: AWAY in worker.status()["not_ready"], "it says so")
             assert worker.metrics.registry.get_sample_value("image_worker_settlements_total", {"result": "again"})
             await asyncio.to_thread(restart, kafka, kafka.brokers[2])
-            await settled(three, topics, reader, once=delivery == "exactly-once")
+            await assert_settled(three, topics, reader, once=delivery == "exactly-once")
             await until(lambda: not worker.status()["not_ready"], "it is ready again")
 
 
@@ -221,7 +221,7 @@ async def test_a_quota_slows_the_worker_down_and_costs_nothing_else(
         with Reader(three, [topics.results, topics.dead_letters]) as reader:
             async with running(three.settings(topics, ONCE)):
                 three.produce(topics.input, mixed(300))
-                await settled(three, topics, reader, once=True)
+                await assert_settled(three, topics, reader, once=True)
     finally:
         await asyncio.to_thread(quota, kafka, "--delete-config", "producer_byte_rate,consumer_byte_rate")
 
@@ -283,5 +283,5 @@ async def test_a_right_that_is_taken_away_stops_the_worker_which_names_it_and_lo
             await asyncio.wait_for(run, PATIENCE_S)
     async with running(strict.settings(topics, *flags)):
         with Reader(strict, [topics.results]) as reader:
-            await settled(strict, topics, reader, once=delivery == "exactly-once")
+            await assert_settled(strict, topics, reader, once=delivery == "exactly-once")
     assert not isinstance(run.exception(), KafkaException)

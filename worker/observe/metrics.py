@@ -18,6 +18,7 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self._declare_records()
+        self._declare_partitions()
         self._declare_settlement()
         self._declare_images()
         self._declare_fetching()
@@ -48,7 +49,7 @@ class Metrics:
             registry=self.registry,
         )
 
-    def _declare_settlement(self) -> None:
+    def _declare_partitions(self) -> None:
         self.oldest = Gauge(
             "image_worker_oldest_unsettled_seconds",
             "Age of the partition's oldest record that is taken in and not yet settled; 0 where there is none.",
@@ -67,6 +68,8 @@ class Metrics:
             ["topic", "partition"],
             registry=self.registry,
         )
+
+    def _declare_settlement(self) -> None:
         self.commits = Counter(
             "image_worker_settlements",
             "Settlement cycles: groups of outcomes published and committed together.",
