@@ -105,7 +105,7 @@ class KafkaSettings(Section):
         ge=0,
         le=10_000,
         description="Under load, milliseconds between two settlement cycles; a cycle costs two round trips. With "
-        "nothing else in flight an outcome is settled at once.",
+        "little else in flight an outcome is settled at once.",
     )
     drain_deadline_s: float = Field(
         30.0,

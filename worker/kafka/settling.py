@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 SETTLE_STEP_S = 1.0
 """The longest a settlement keeps the thread from polling, when the broker is slow or away."""
+_FEW = 8
+"""With no more than so many on their way a cycle would be shared by few, however long it waited for them."""
 _LOOK_S = 0.005
 """The longest a drain waits for an outcome before it settles what it has."""
 
@@ -45,7 +47,7 @@ class Reading(Group, Protocol):
 class Settling:
     """Brings tickets from their outcome to their commit. Used by the Kafka thread alone, but for `finish`.
 
-    `abandon` is called for tickets that became void.
+    `abandon` is called for tickets that became void; `held_up` for how many wait for hosts in trouble.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class Settling:
         reporter: Reporter,
         metrics: Metrics,
         abandon: Callable[[list[Ticket]], None],
+        held_up: Callable[[], int],
     ) -> None:
         self._settings = settings
         self._ledger = ledger
@@ -65,8 +68,11 @@ class Settling:
         self._reporter = reporter
         self._metrics = metrics
         self._abandon = abandon
+        self._held_up = held_up
         self._outcomes: SimpleQueue[tuple[Ticket, Outcome]] = SimpleQueue()
         self._settled_s = 0.0
+        self._took_s = 0.0
+        """Of the last cycle."""
         self._step_s = time.monotonic()
 
     def finish(self, ticket: Ticket, outcome: Outcome) -> None:
@@ -89,9 +95,15 @@ class Settling:
             return
 
     def due(self) -> bool:
-        """Whether to settle now: at once where nothing else is on its way, else in the rhythm of the settings."""
+        """Whether to settle now: soon where little else is on its way, else in the rhythm of the settings.
+
+        With few on their way a cycle follows when the thread did something else for as long as the last one took. So
+        an image that hangs does not make the others wait for the rhythm.
+        """
         waited_s = time.monotonic() - self._settled_s
-        return self._ledger.unfinished == 0 or waited_s * 1000 >= self._settings.settle_interval_ms
+        if self._ledger.unfinished == 0 or waited_s * 1000 >= self._settings.settle_interval_ms:
+            return True
+        return self._ledger.unfinished - self._held_up() <= _FEW and waited_s >= self._took_s
 
     def settle(self, timeout_s: float) -> None:
         """Bring the settlement under way, or the next one, as far as it goes in this time."""
@@ -101,11 +113,12 @@ class Settling:
         started_s = time.monotonic()
         done = self._sink.settle(settlement, self._positions, self._reading, timeout_s)
         self._settled_s = time.monotonic()
+        self._took_s = self._settled_s - started_s
         if done:
             positions = self._ledger.positions(settlement)
             left = self._ledger.settled(settlement)
             self._metrics.void.inc(len(settlement.tickets) - len(left))
-            self._reporter.settled(left, positions, self._settled_s - started_s)
+            self._reporter.settled(left, positions, self._took_s)
         else:
             self._reporter.settle_waits(len(settlement.tickets))
 

@@ -32,6 +32,7 @@ _unanswered: list[Consumer] = []
 # A commit refused with one of these is tried again after a poll, in which the rebalance behind it takes place.
 _COMMIT_AGAIN = {
     KafkaError._TIMED_OUT,
+    KafkaError._TIMED_OUT_QUEUE,
     KafkaError._TRANSPORT,
     KafkaError._WAIT_COORD,
     KafkaError._ALL_BROKERS_DOWN,

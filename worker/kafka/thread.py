@@ -65,7 +65,7 @@ class KafkaThread:
         self._source = Source(settings, self, window)
         self._intake = Intake(settings, self._ledger, self._source, metrics, held_up, window)
         self.reporter = Reporter(self._ledger, self._source, metrics, settings.stuck_after_s)
-        self._settling = Settling(settings, self._ledger, sink, self._source, self.reporter, metrics, abandon)
+        self._settling = Settling(settings, self._ledger, sink, self._source, self.reporter, metrics, abandon, held_up)
         self._taken_in: list[Ticket] = []
         """Tickets that are not handed over yet."""
         self._stop = threading.Event()

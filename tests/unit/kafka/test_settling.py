@@ -113,6 +113,7 @@ class Desk:
         self.ledger = Ledger()
         self.metrics = Metrics()
         self.abandoned: list[Ticket] = []
+        self.held_up = 0
         source: Any = self.broker
         reporter = Reporter(self.ledger, source, self.metrics, stuck_after_s=300)
         sink: Any = self.broker
@@ -126,6 +127,7 @@ class Desk:
                 reporter,
                 self.metrics,
                 self.abandoned.extend,
+                lambda: self.held_up,
             )
         outcomes: Any = Outcomes(self.clock)
         self.settling._outcomes = outcomes
@@ -169,7 +171,7 @@ A, B = PARTITIONS[:2]
 def test_with_nothing_else_in_flight_an_outcome_is_settled_at_once_else_in_the_rhythm_of_the_settings() -> None:
     desk = Desk(settle_interval_ms=50)
     desk.assign(A)
-    first, second, third = (desk.open(A, offset) for offset in range(3))
+    first, second, *more = (desk.open(A, offset) for offset in range(12))
     desk.clock.now_s += 1
     desk.finish(first)
     desk.cycle()
@@ -181,7 +183,29 @@ def test_with_nothing_else_in_flight_an_outcome_is_settled_at_once_else_in_the_r
     desk.clock.now_s += 0.00101
     desk.cycle()
     assert desk.broker.committed == {A: 2}
+    desk.finish(*more)
+    desk.cycle()
+    assert desk.broker.committed == {A: 12}
+
+
+def test_with_few_others_on_their_way_it_waits_for_as_long_as_the_last_cycle_took() -> None:
+    desk = Desk(settle_interval_ms=50)
+    desk.assign(A)
+    first, second, third, *_ = (desk.open(A, offset) for offset in range(12))
+    desk.held_up = 1
+    desk.clock.now_s += 1
+    desk.finish(first)
+    desk.broker.takes_s = 0.01
+    desk.cycle()
+    assert desk.broker.committed == {A: 1}
+    desk.finish(second)
+    desk.clock.now_s += 0.009
+    desk.cycle()
+    assert desk.broker.committed == {A: 1}, "ten are unfinished, of which one is held up"
     desk.finish(third)
+    desk.cycle()
+    assert desk.broker.committed == {A: 1}, "nine, but the last cycle took longer"
+    desk.clock.now_s += 0.001001
     desk.cycle()
     assert desk.broker.committed == {A: 3}
 
