@@ -17,9 +17,14 @@ def spans(numbers: set[int]) -> list[tuple[int, int]]:
     return [(number, number + 1) for number in numbers]
 
 
-@given(base=st.integers(0, 2**60), done=offsets, until=st.none() | st.integers(0, 2**62))
-def test_what_is_committed_is_read_as_it_was(base: int, done: set[int], until: int | None) -> None:
-    progress = Progress(base, until=until).after((base + start, base + end) for start, end in spans(done))
+@given(
+    base=st.integers(0, 2**60),
+    done=offsets,
+    until=st.integers(0, 2**62),
+    asked=st.from_regex("[a-z0-9]+", fullmatch=True),
+)
+def test_what_is_committed_is_read_as_it_was(base: int, done: set[int], until: int, asked: str) -> None:
+    progress = Progress(base, until=until, asked=asked).after((base + start, base + end) for start, end in spans(done))
     assert parse(progress.base, progress.metadata) == progress
     assert progress.metadata.isascii()
 
