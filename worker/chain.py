@@ -69,8 +69,7 @@ class Chain:
     async def classify(self, reference: ImageReference, progress: Progress) -> Classified:
         """Take an image all the way. Raises Rejected, Transient or Fatal."""
         async with AsyncExitStack() as room:
-            with self._batcher.expected():
-                found = await self._look_at(reference, progress, room)
+            found = await self._look_at(reference, progress, room)
             if isinstance(found, Classified):
                 return found
             return await self._judge(*found, progress)
@@ -82,16 +81,18 @@ class Chain:
         # The encoded bytes live in this frame only: their share of the budget is free while the pixels are classified.
         progress.stage = Stage.FETCH
         started_s = time.monotonic()
-        encoded = await self._fetcher.fetch(reference)
+        with self._batcher.expected():
+            encoded = await self._fetcher.fetch(reference)
         fetch_s = time.monotonic() - started_s
         self._fetched.observe(fetch_s)
         if (before := self._seen.before(encoded, self._holds)) is not None:
             return replace(before, fetch_s=fetch_s)
         progress.stage = Stage.DECODE
         fetched_s = time.monotonic()
-        await room.enter_async_context(self._room)
         try:
-            pixels = await self._decoder.decode(encoded)
+            with self._batcher.expected():
+                await room.enter_async_context(self._room)
+                pixels = await self._decoder.decode(encoded)
         except Rejected as rejected:
             self._seen.remember_refusal(rejected)
             raise

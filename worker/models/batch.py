@@ -17,7 +17,7 @@ class Flush(StrEnum):
     AGE = "age"
     """Its oldest image had waited for as long as an image may."""
     IDLE = "idle"
-    """The model had nothing to do and no more images were on their way."""
+    """The model had nothing to do, and no more images were on their way that were worth waiting for."""
     DRAIN = "drain"
     """No more images come: the worker stops."""
 
@@ -30,8 +30,8 @@ class Gathering:
     """Images that have joined."""
     oldest_s: float
     """When the oldest of them joined, by a monotonic clock."""
-    expected: int
-    """Images on their way that have not joined yet."""
+    expected_until_s: float
+    """Until when an image that has not joined yet is worth waiting for; -inf where none is on its way."""
     model_idle: bool
     """Whether the model has nothing to do and nothing to do next."""
     draining: bool
@@ -52,15 +52,16 @@ class FlushRule:
             return Flush.SIZE
         if batch.draining:
             return Flush.DRAIN
-        if now_s >= self.due_s(batch):
+        if now_s >= batch.oldest_s + self.max_age_s:
             return Flush.AGE
-        if batch.model_idle and batch.expected == 0:
+        if batch.model_idle and now_s >= batch.expected_until_s:
             return Flush.IDLE
         return None
 
     def due_s(self, batch: Gathering) -> float:
-        """When the batch leaves for its age."""
-        return batch.oldest_s + self.max_age_s
+        """When the batch leaves though nothing else happens."""
+        aged_s = batch.oldest_s + self.max_age_s
+        return min(aged_s, batch.expected_until_s) if batch.model_idle else aged_s
 
 
 def buckets(max_size: int) -> tuple[int, ...]:

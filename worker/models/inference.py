@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from types import TracebackType
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from worker.errors import Fatal, Rejected
 from worker.models.batch import Flush, FlushRule, Gathering
 from worker.models.classifier import Classifier, PixelBatch
+from worker.models.onway import OnWay, Passage
 from worker.models.runner import Run, Runner, Scores
 from worker.models.settings import BatchSettings
 from worker.models.thread import InferenceThread
@@ -46,24 +47,6 @@ class _Batch:
         self.images.append(image)
 
 
-class Expectation:
-    """Counts what is on its way to a batch; `with expectation:` round the way, any number of times at once."""
-
-    def __init__(self, batcher: Batcher) -> None:
-        self._batcher = batcher
-        self.count = 0
-
-    def __enter__(self) -> None:
-        self.count += 1
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.count -= 1
-        if self.count == 0:
-            self._batcher.look_again()
-
-
 class Batcher:
     """Gathers images into batches and gives each caller its own image's scores.
 
@@ -80,14 +63,14 @@ class Batcher:
         self._buffers = settings.queue_depth + 2
         self._runner = Runner(classifier, settings.size)
         self._thread = InferenceThread(self._runner, self._done, self._died)
-        self._expectation = Expectation(self)
+        self._on_way = OnWay(self._rule.max_age_s, self.look_again)
         self._free = [np.empty(self._shape, np.uint8) for _ in range(self._buffers)]
         self._gathering = _Batch(self._free.pop())
         self._door: deque[_Image] = deque()
         self._computing: deque[_Batch] = deque()
         self._looking = False
         self._timer: asyncio.TimerHandle | None = None
-        self._due_s: float | None = None
+        self._due_s = math.inf
         self._draining = False
         self._death: str | None = None
 
@@ -105,13 +88,13 @@ class Batcher:
         """What a watchdog watches: a model that takes longer than this for a batch stands still."""
         return Part("inference thread", self._thread.thread, lambda: self._thread.busy_since_s, limit_s, must_live=True)
 
-    def expected(self) -> Expectation:
-        """`with batcher.expected():` round an event's way to `join`, so that a batch may wait for it.
+    def expected(self) -> Passage:
+        """`with batcher.expected():` round a part of an image's way to `join`, so that a batch may wait for it.
 
-        Leave it with the pixels in hand and call `join` before awaiting anything else: the batcher looks at the
-        change only when the event loop comes round, and then the image has joined.
+        Leave the last one with the pixels in hand and call `join` before awaiting anything else: the batcher looks at
+        the change only when the event loop comes round, and then the image has joined.
         """
-        return self._expectation
+        return self._on_way.passage()
 
     def join(self, array: npt.NDArray[np.uint8]) -> asyncio.Future[Prediction]:
         """Have one image, or one frame of it, `(H, W, 3) uint8`, join a batch. The future gets its scores.
@@ -177,7 +160,7 @@ class Batcher:
         return Gathering(
             count=len(images),
             oldest_s=images[0].joined_s if images else 0.0,
-            expected=self._expectation.count,
+            expected_until_s=self._on_way.until_s,
             model_idle=not self._computing,
             draining=self._draining,
         )
@@ -189,18 +172,17 @@ class Batcher:
         self._thread.submit(batch.buffer[: len(batch.images)])
 
     def _set_timer(self) -> None:
-        """For the age of the batch. Where no buffer is free, the end of a batch looks again."""
-        due_s = self._rule.due_s(self._state()) if self._gathering.images and self._free else None
-        if due_s == self._due_s:
-            return
+        """For when the batch leaves by itself. Where no buffer is free, the end of a batch looks again."""
+        due_s = self._rule.due_s(self._state()) if self._gathering.images and self._free else math.inf
+        if due_s >= self._due_s:
+            return  # a timer that is early looks again, which is cheaper than to move it for each image that sets out
         if self._timer is not None:
             self._timer.cancel()
         self._due_s = due_s
-        if due_s is not None:
-            self._timer = self._loop.call_later(max(0.0, due_s - time.monotonic()), self._fall_due)
+        self._timer = self._loop.call_later(max(0.0, due_s - time.monotonic()), self._fall_due)
 
     def _fall_due(self) -> None:
-        self._due_s = None
+        self._due_s = math.inf
         self._look()
 
     def _done(self, run: Run) -> None:

@@ -124,8 +124,8 @@ class BatchSettings(Section):
         ge=0.0,
         le=60_000.0,
         description="Milliseconds that a batch waits for more images after its oldest one joined. It matters only"
-        " while more images are on their way: an idle model with nothing to wait for starts at once. 20 ms is about"
-        " the time of one small batch, so waiting at most doubles a latency.",
+        " while more images are on their way, and have been for no longer than this: an idle model with nothing to wait"
+        " for starts at once. 20 ms is about the time of one small batch, so waiting at most doubles a latency.",
     )
     queue_depth: int = Field(
         1,

@@ -15,7 +15,7 @@ gatherings = st.builds(
     Gathering,
     count=counts,
     oldest_s=times,
-    expected=st.integers(0, 5),
+    expected_until_s=st.one_of(st.just(-math.inf), times),
     model_idle=st.booleans(),
     draining=st.booleans(),
 )
@@ -23,9 +23,14 @@ rules = st.builds(FlushRule, max_size=st.integers(1, 64), max_age_s=st.floats(0,
 
 
 def gathering(
-    count: int = 1, *, oldest_s: float = 0.0, expected: int = 0, model_idle: bool = False, draining: bool = False
+    count: int = 1,
+    *,
+    oldest_s: float = 0.0,
+    expected_until_s: float = -math.inf,
+    model_idle: bool = False,
+    draining: bool = False,
 ) -> Gathering:
-    return Gathering(count, oldest_s, expected, model_idle, draining)
+    return Gathering(count, oldest_s, expected_until_s, model_idle, draining)
 
 
 @given(rules, gatherings, times)
@@ -45,7 +50,7 @@ def test_no_image_waits_longer_than_the_age(rule: FlushRule, batch: Gathering) -
 @given(rules, gatherings, times)
 def test_a_batch_that_waits_could_still_gain_something(rule: FlushRule, batch: Gathering, now_s: float) -> None:
     if batch.count and rule.reason(batch, now_s) is None:
-        assert batch.expected > 0 or not batch.model_idle
+        assert batch.expected_until_s > now_s or not batch.model_idle
         assert not batch.draining
         assert now_s < rule.due_s(batch)
 
@@ -53,19 +58,28 @@ def test_a_batch_that_waits_could_still_gain_something(rule: FlushRule, batch: G
 def test_an_idle_model_takes_a_batch_at_once_when_nothing_else_is_on_its_way() -> None:
     rule = FlushRule(max_size=8, max_age_s=1.0)
     assert rule.reason(gathering(model_idle=True), 0.0) is Flush.IDLE
-    assert rule.reason(gathering(model_idle=True, expected=1), 0.0) is None
+    assert rule.reason(gathering(model_idle=True, expected_until_s=0.5), 0.4) is None
     assert rule.reason(gathering(model_idle=False), 0.0) is None
+
+
+def test_what_has_been_on_its_way_for_long_is_waited_for_no_more() -> None:
+    rule = FlushRule(max_size=8, max_age_s=1.0)
+    waiting = gathering(oldest_s=5.0, model_idle=True, expected_until_s=5.3)
+    assert rule.due_s(waiting) == 5.3
+    assert rule.reason(waiting, 5.2) is None
+    assert rule.reason(waiting, 5.3) is Flush.IDLE
+    assert rule.due_s(gathering(oldest_s=5.0, model_idle=False, expected_until_s=5.3)) == 6.0
 
 
 def test_the_age_counts_from_the_oldest_image() -> None:
     rule = FlushRule(max_size=8, max_age_s=1.0)
-    assert rule.reason(gathering(oldest_s=5.0, expected=1), 5.9) is None
-    assert rule.reason(gathering(oldest_s=5.0, expected=1), 6.0) is Flush.AGE
+    assert rule.reason(gathering(oldest_s=5.0, expected_until_s=7.0), 5.9) is None
+    assert rule.reason(gathering(oldest_s=5.0, expected_until_s=7.0), 6.0) is Flush.AGE
 
 
 def test_a_drain_waits_for_nothing() -> None:
     rule = FlushRule(max_size=8, max_age_s=1.0)
-    assert rule.reason(gathering(expected=3, draining=True), 0.0) is Flush.DRAIN
+    assert rule.reason(gathering(expected_until_s=1.0, draining=True), 0.0) is Flush.DRAIN
 
 
 def bisect(count: int, bad: set[int], ceiling: int) -> tuple[list[int], list[int], list[int]]:

@@ -71,10 +71,18 @@ async def test_a_full_batch_leaves_at_once_even_when_more_are_expected() -> None
 
 async def test_a_batch_leaves_at_its_age_while_more_are_expected() -> None:
     async with running(Fake(), max_age_ms=1.0) as batcher:
+        joined = batcher.join(pixels(1))
         with batcher.expected():
-            prediction = await classify(batcher, 1)
+            prediction = await joined
     assert prediction.flush_reason == "age"
     assert prediction.wait_s >= 0.001
+
+
+async def test_an_image_that_hangs_on_its_way_costs_the_others_nothing() -> None:
+    async with running(Fake(), max_age_ms=1.0) as batcher:
+        with batcher.expected():
+            await asyncio.sleep(0.002)
+            assert (await classify(batcher, 1)).flush_reason == "idle"
 
 
 async def test_images_on_their_way_together_go_in_one_batch() -> None:
