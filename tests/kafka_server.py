@@ -76,6 +76,11 @@ class Broker:
             subprocess.Popen, command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=_die_with_the_tests
         ).result()
 
+    def signal(self, number: signal.Signals) -> None:
+        """SIGSTOP makes it a broker that a network swallowed: its connections stay open and say nothing."""
+        assert self.process is not None
+        self.process.send_signal(number)
+
     def kill(self) -> None:
         if self.process is not None:
             self.process.kill()

@@ -12,7 +12,7 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 
 from tests.chaos.hosts import Hosts
-from tests.chaos.plan import BROKERS, WORKERS, Action, Fault
+from tests.chaos.plan import BROKER_FAULTS, BROKERS, WORKERS, Action, Fault
 from tests.chaos.producer import SteadyProducer
 from tests.chaos.verifier import Books
 from tests.chaos.workers import Combination, WorkerProcess
@@ -49,11 +49,10 @@ class Arena:
 
     def begin(self, action: Action) -> bool:
         """Do a fault. False where it cannot be done yet: brokers fall only when all of them are whole."""
-        if action.fault in (Fault.BROKER_KILLED, Fault.ALL_BROKERS_KILLED):
+        if action.fault in BROKER_FAULTS:
             if not self.brokers_are_whole():
                 return False
-            for broker in self._brokers(action):
-                self.kafka.brokers[broker].kill()
+            self._fell(action)
         elif action.fault is Fault.HOST_SLOW:
             self.hosts.slow.add(action.target)
         elif action.fault is Fault.HOST_FAILING:
@@ -65,7 +64,9 @@ class Arena:
 
     def end(self, action: Action) -> bool:
         """Undo a fault. False where that must be tried again: a worker has not drained yet."""
-        if action.fault in (Fault.BROKER_KILLED, Fault.ALL_BROKERS_KILLED):
+        if action.fault is Fault.BROKER_FROZEN:
+            self.kafka.brokers[action.target].signal(signal.SIGCONT)
+        elif action.fault in BROKER_FAULTS:
             for broker in self._brokers(action):
                 self.kafka.restart(broker)
         elif action.fault is Fault.HOST_SLOW:
@@ -101,6 +102,13 @@ class Arena:
         except KafkaException:
             return False
         return all(len(part.isrs) == BROKERS for topic in topics for part in topic.partitions.values())
+
+    def _fell(self, action: Action) -> None:
+        if action.fault is Fault.BROKER_FROZEN:
+            self.kafka.brokers[action.target].signal(signal.SIGSTOP)
+            return
+        for broker in self._brokers(action):
+            self.kafka.brokers[broker].kill()
 
     def _brokers(self, action: Action) -> Sequence[int]:
         return range(BROKERS) if action.fault is Fault.ALL_BROKERS_KILLED else [action.target]
@@ -152,7 +160,7 @@ def arena(
 
 
 def _group(combination: Combination, cluster: Cluster, hosts: Hosts, folder: Path) -> Group:
-    tag = f"{combination.delivery}-{combination.protocol}"
+    tag = str(combination).replace(", ", "-").replace(" ", "-")
     topics = Topics(f"images-{tag}", f"results-{tag}", f"dead-{tag}", f"group-{tag}")
     cluster.create(topics.input, partitions=PARTITIONS)
     cluster.create(topics.results, topics.dead_letters, partitions=PARTITIONS, config=_OUTPUTS)

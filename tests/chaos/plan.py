@@ -23,6 +23,8 @@ class Fault(StrEnum):
     WORKER_STOPPED = "worker stopped"
     WORKER_FROZEN = "worker frozen"
     BROKER_KILLED = "broker killed"
+    BROKER_FROZEN = "broker frozen"
+    """What a network that fails looks like: connections that stay open and say nothing."""
     ALL_BROKERS_KILLED = "all brokers killed"
     HOST_SLOW = "host slow"
     HOST_FAILING = "host failing"
@@ -49,6 +51,16 @@ _WORKER_LASTS_S = {
 }
 
 
+_BROKER_LASTS_S = {
+    Fault.BROKER_KILLED: (1.0, 6.0),
+    # Shorter and longer than the controller waits for a broker, 9 s.
+    Fault.BROKER_FROZEN: (4.0, 12.0),
+    Fault.ALL_BROKERS_KILLED: (1.0, 6.0),
+}
+
+BROKER_FAULTS = frozenset(_BROKER_LASTS_S)
+
+
 def plan(seed: int, seconds: float, groups: Sequence[str]) -> list[Action]:
     """The actions that begin in this time, in order."""
     streams = [_worker_faults(Random(f"{seed} {group}"), group) for group in groups]
@@ -71,10 +83,10 @@ def _worker_faults(rng: Random, group: str) -> Iterator[Action]:
 
 def _broker_faults(rng: Random) -> Iterator[Action]:
     at_s = rng.uniform(8.0, 14.0)
-    for fault in _deck(rng, [Fault.BROKER_KILLED] * 3 + [Fault.ALL_BROKERS_KILLED]):
-        lasts_s = rng.uniform(1.0, 6.0)
+    for fault in _deck(rng, [*_BROKER_LASTS_S, Fault.BROKER_KILLED]):
+        lasts_s = rng.uniform(*_BROKER_LASTS_S[fault])
         yield Action(at_s, lasts_s, fault, rng.randrange(BROKERS))
-        at_s += lasts_s + rng.uniform(12.0, 24.0)
+        at_s += lasts_s + rng.uniform(10.0, 20.0)
 
 
 def _host_faults(rng: Random) -> Iterator[Action]:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 from rich.table import Table
 
-from tests.chaos.books import Verdict
+from tests.chaos.books import KINDS, Verdict
 from tests.chaos.plan import Fault
 
-_COUNTS = ("events", "outcomes", "lost", "repeated", "out_of_order", "moved_back", "unequal_id")
+_COUNTS = ("events", "outcomes", *KINDS)
 
 
 def verdicts(seed: int, found: Mapping[str, Verdict]) -> Table:

@@ -24,9 +24,16 @@ class Combination:
 
     delivery: str
     protocol: str
+    order: str = "source"
 
     def __str__(self) -> str:
-        return f"{self.delivery}, {self.protocol}"
+        return f"{self.delivery}, {self.protocol}" + (", no order" if self.order == "none" else "")
+
+    @property
+    def allowed(self) -> frozenset[str]:
+        """What the verifier counts and the worker never promised."""
+        repeats = {"repeated"} if self.delivery == "at-least-once" else set()
+        return frozenset(repeats | ({"out_of_order"} if self.order == "none" else set()))
 
     def flags(self, cluster: Cluster, topics: Topics, port: int, worker: int) -> list[str]:
         """Settings of one of its workers. Short patience throughout, so that a fault's outcome is seen in seconds."""
@@ -41,6 +48,7 @@ class Combination:
             f'kafka.consumer_properties."max.poll.interval.ms"={POLL_INTERVAL_MS}',
             f"kafka.group_protocol={self.protocol}",
             f"kafka.delivery={self.delivery}",
+            f"kafka.order={self.order}",
             f"kafka.transactional_id={topics.group}-{worker}",
             "kafka.drain_deadline_s=3",
             f"images.ports=[{port}]",

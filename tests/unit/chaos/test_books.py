@@ -39,7 +39,7 @@ def test_a_history_in_which_all_is_well_has_no_findings() -> None:
     verdict = audit(ENDS, history(), COMMITS)
     assert counts(verdict) == {}
     assert (verdict.events, verdict.outcomes) == (7, 7)
-    assert verdict.missed(repeats_allowed=False) == []
+    assert verdict.missed() == []
 
 
 @pytest.mark.parametrize("gone", range(7))
@@ -49,14 +49,14 @@ def test_an_event_without_an_outcome_is_lost(gone: int) -> None:
     verdict = audit(ENDS, told, COMMITS)
     assert counts(verdict) == {"lost": 1}
     assert verdict.places["lost"] == [f"partition {event[0]}, offset {event[1]}"]
-    assert verdict.missed(repeats_allowed=True) == ["lost"]
+    assert verdict.missed({"repeated"}) == ["lost"]
 
 
 def test_a_second_outcome_is_a_repeat_and_no_disorder() -> None:
     verdict = audit(ENDS, [*history(), outcome(0, 1, at=9), outcome(0, 2, at=10)], COMMITS)
     assert counts(verdict) == {"repeated": 2}
-    assert verdict.missed(repeats_allowed=True) == []
-    assert verdict.missed(repeats_allowed=False) == ["repeated"]
+    assert verdict.missed({"repeated"}) == []
+    assert verdict.missed() == ["repeated"]
 
 
 def test_a_repeat_in_another_topic_is_a_repeat() -> None:
