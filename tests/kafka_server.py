@@ -98,6 +98,8 @@ class RealKafka:
     classpath: str = ""
     more: str = ""
     """Lines more of each broker's `server.properties`."""
+    keep: bool = False
+    """Whether the folder with logs and data stays when it ends."""
 
     @property
     def bootstrap_servers(self) -> str:
@@ -117,7 +119,8 @@ class RealKafka:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if not self.keep:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     def stop(self) -> None:
         for broker in self.brokers:

@@ -140,10 +140,10 @@ _SIGNALS = {
 def arena(
     combinations: Sequence[Combination], rate: float, folder: Path, tell: Callable[[str], None]
 ) -> Iterator[Arena]:
-    """Start everything, and end everything afterwards. The logs go to `folder`."""
+    """Start everything, and end everything afterwards. Logs, and what the brokers hold, stay in `folder`."""
     with ExitStack() as stack:
         tell("starting three brokers")
-        kafka = stack.enter_context(RealKafka(BROKERS))
+        kafka = stack.enter_context(RealKafka(BROKERS, folder / "kafka", keep=True))
         hosts = stack.enter_context(Hosts())
         cluster = Cluster(kafka.bootstrap_servers, real=True)
         groups = {str(each): _group(each, cluster, hosts, folder) for each in combinations}
