@@ -56,7 +56,8 @@ class Hosts:
         self._runner = web.ServerRunner(web.Server(self._serve), shutdown_timeout=0.1)
         await self._runner.setup()
         for name in self._names:
-            await web.TCPSite(self._runner, name, self.port, reuse_address=True).start()
+            # All workers come at once after an outage. What does not fit in the queue of the kernel would stall.
+            await web.TCPSite(self._runner, name, self.port, backlog=4096, reuse_address=True).start()
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         name = request.host.partition(":")[0]
