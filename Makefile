@@ -19,9 +19,9 @@ install: .venv/installed
 demo: install
 	@$(BIN)/image-worker demo
 
-# Two processes: many tests wait for a broker. A file stays in one of them, since its tests share what is dear to start.
+# Three processes, on two CPUs too: many tests wait for a broker. A file stays in one of them, since its tests share what is dear to start.
 test: install
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .

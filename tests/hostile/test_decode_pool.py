@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import errno
 import os
 import signal
@@ -75,7 +76,7 @@ async def test_an_image_that_takes_too_long_is_killed_and_its_neighbours_are_not
 
 async def test_decoding_yields_to_the_model(pool: NewPool) -> None:
     await pool(decode_processes=2)
-    assert [child.nice() for child in decoders()] == [10, 10]
+    assert [child.nice() for child in decoders()] == [os.nice(0) + 10] * 2
 
 
 async def test_an_image_whose_process_got_no_cpu_is_not_to_blame(pool: NewPool, good_image: bytes) -> None:
