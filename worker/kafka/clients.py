@@ -49,3 +49,12 @@ class ClientErrors:
         if now_s - self._logged_s.get(error.code(), -_SILENCE_S) >= _SILENCE_S:
             self._logged_s[error.code()] = now_s
             log.warning("kafka.client_error", client=self._client, error=error.str(), code=error.name())
+
+
+def error_in(exception: KafkaException | SystemError) -> KafkaError | None:
+    """What went wrong. A fatal error is raised in a callback, and the next callback of the same call trips over it.
+
+    None where it was lost on the way, as was seen of `flush` ("returned NULL without setting an exception").
+    """
+    cause = exception.__cause__ if isinstance(exception, SystemError) else exception
+    return cause.args[0] if isinstance(cause, KafkaException) else None

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import structlog
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import KafkaException, Producer
 
-from worker.kafka.clients import ClientErrors, open_client
+from worker.kafka.clients import ClientErrors, error_in, open_client
 from worker.kafka.deadletter import DeadLetters
 from worker.kafka.ledger import Partition, Position, Settlement, Ticket
 from worker.kafka.properties import patience_s, untransacted_properties
 from worker.kafka.publisher import Publisher
-from worker.kafka.refusals import instead, is_for_what_it_is, never_published
+from worker.kafka.refusals import Verdict, instead, never_again, never_published, verdict
 from worker.kafka.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
@@ -90,7 +90,9 @@ class AtLeastOnceSink:
         self._alone: Ticket | None = None
         """The last one that was."""
         self._dropped: list[Ticket] = []
-        """Those that librdkafka had for too long, since this process stood still."""
+        """Those that librdkafka gave up: since this process stood still, or since the producer is over."""
+        self._over = False
+        """Whether the producer has failed for good."""
 
     def open(self, timeout_s: float) -> bool:
         return True
@@ -103,7 +105,11 @@ class AtLeastOnceSink:
         elif self._is_stale(owned):
             self._begin_again(settlement, owned)
         deadline_s = time.monotonic() + timeout_s
-        if not self._published(deadline_s):
+        try:
+            if not self._published(deadline_s):
+                return False
+        except (KafkaException, SystemError) as exception:
+            self._failed(exception)
             return False
         return group.commit(positions(settlement), max(_LEAST_COMMIT_S, deadline_s - time.monotonic()))
 
@@ -118,7 +124,7 @@ class AtLeastOnceSink:
         """Whether the producer holds something for too long, or something that is not ours any more."""
         waiting = self._publisher.waiting
         overdue = bool(waiting) and time.monotonic() >= self._due_s
-        return bool(self._dropped) or overdue or any(ticket.partition not in owned for ticket in waiting)
+        return self._over or bool(self._dropped) or overdue or any(ticket.partition not in owned for ticket in waiting)
 
     def _begin(self, tickets: Iterable[Ticket], owned: Mapping[Partition, Position]) -> None:
         """With those that are still ours."""
@@ -134,6 +140,7 @@ class AtLeastOnceSink:
         self._again.clear()
         log.warning("kafka.producer_renewed", outcomes=len(left), next="publish what is still ours again")
         self._publisher = self._new_publisher()
+        self._over = False
         self._begin((ticket for ticket in settlement.tickets if ticket in left), owned)
 
     def _published(self, deadline_s: float) -> bool:
@@ -159,17 +166,25 @@ class AtLeastOnceSink:
         while self._to_produce and not self._publisher.full:
             self._publisher.produce(self._to_produce.popleft())
 
+    def _failed(self, exception: KafkaException | SystemError) -> None:
+        """Let another producer go on, as far as that can help; a fatal error of librdkafka's is raised in a flush."""
+        error = error_in(exception)
+        if error is not None and verdict(error) is not Verdict.AGAIN:
+            raise never_again(error) from exception
+        self._over = True
+
     def _look_at_refused(self) -> None:
         """Put a dead letter in the place of an outcome that is refused for what it is; its neighbours are sent again.
 
-        Any other refusal is fatal, and so is that of a dead letter made here.
+        Fatal where the refusal is for good, or of a dead letter made here.
         """
         for ticket, error in self._publisher.take_refused():
-            if error.code() == KafkaError._MSG_TIMED_OUT:
+            meaning = verdict(error)
+            if meaning is Verdict.STOP:
+                raise never_published(ticket, error)
+            if meaning is Verdict.AGAIN:
                 self._dropped.append(ticket)
                 continue
-            if not is_for_what_it_is(error):
-                raise never_published(ticket, error)
             if ticket is not self._alone:
                 self._again.append(ticket)
                 continue

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from worker.errors import Fatal, Reason
 from worker.kafka import sink as room
@@ -32,6 +32,8 @@ class Broker:
         self.drops = False
         self.blames: dict[bytes, int] = {}
         """Values that it refuses, and with them the whole of their batch."""
+        self.fatal: list[int] = []
+        """What is wrong for good with the producers to come, one after the other."""
 
     @property
     def handed_in(self) -> list[list[bytes]]:
@@ -58,6 +60,8 @@ class FakeProducer:
         self.most_bytes = max(self.most_bytes, sum(len(value) for value, _ in self._waiting))
 
     def flush(self, timeout_s: float) -> None:
+        if self._broker.fatal and not self._purged:
+            raise KafkaException(KafkaError(self._broker.fatal.pop(0)))
         waiting, self._waiting = self._waiting, []
         batch_fails = any(value in self._broker.blames for value, _ in waiting)
         for value, report in waiting:
@@ -254,6 +258,34 @@ def test_any_other_refusal_ends_the_worker_and_nothing_is_committed(broker: Brok
     bench = Bench(broker, 2)
     broker.blames = {bench.values[0]: code}
     with pytest.raises(Fatal, match=f"topic 'results'.*{KafkaError(code).name()}"):
+        bench.settle()
+    assert bench.group.commits == []
+
+
+@pytest.mark.parametrize("code", [KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND, KafkaError.KAFKA_STORAGE_ERROR])
+def test_one_that_an_outage_costs_goes_again_in_order_by_a_new_producer(broker: Broker, code: int) -> None:
+    bench = Bench(broker, 6)
+    broker.blames = dict.fromkeys(bench.values, code)
+    assert not bench.settle()
+    broker.blames = {}
+    assert bench.settle()
+    assert broker.handed_in == [bench.of(0) + bench.of(1)] * 2
+    assert len(bench.group.commits) == 1
+
+
+def test_a_producer_that_lost_count_is_replaced_and_all_without_a_report_goes_again(broker: Broker) -> None:
+    bench = Bench(broker, 6)
+    broker.fatal = [KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER]
+    assert not bench.settle()
+    assert bench.group.commits == []
+    assert bench.settle()
+    assert broker.handed_in == [bench.of(0) + bench.of(1)] * 2
+
+
+def test_a_producer_that_no_right_lets_begin_ends_the_worker_which_says_what_to_ask_for(broker: Broker) -> None:
+    bench = Bench(broker, 2)
+    broker.fatal = [KafkaError.CLUSTER_AUTHORIZATION_FAILED]
+    with pytest.raises(Fatal, match="ask for IDEMPOTENT_WRITE on the cluster"):
         bench.settle()
     assert bench.group.commits == []
 
