@@ -223,8 +223,10 @@ async def test_a_results_topic_that_is_deleted_for_good_stops_the_worker_and_not
 ) -> None:
     topics = three.topics(partitions=1)
     three.produce(topics.input, [event(0)])
-    sooner = 'kafka.producer_properties."topic.metadata.propagation.max.ms"=1000'
-    worker = Worker(three.settings(topics, f"kafka.delivery={delivery}", sooner), FreeClassifier())
+    sooner = [
+        f'kafka.producer_properties."topic.metadata.{each}.ms"=1000' for each in ("propagation.max", "refresh.interval")
+    ]
+    worker = Worker(three.settings(topics, f"kafka.delivery={delivery}", *sooner), FreeClassifier())
     run = asyncio.create_task(worker.run())
     await asyncio.to_thread(three.read, [topics.results], 1)
     await until(lambda: three.committed(topics) == {0: 1}, "the first is committed")

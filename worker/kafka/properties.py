@@ -111,6 +111,8 @@ def producer_properties(settings: KafkaSettings) -> dict[str, Any]:
         "partitioner": "murmur2_random",
         # A settlement cycle flushes, which ends the linger at once; until then its records gather in one batch.
         "linger.ms": 5,
+        # A topic that was deleted is noticed this soon: within a transaction nothing else asks about it.
+        "topic.metadata.refresh.interval.ms": 30_000,
         # A coordinator asks for patience just after a commit: with the default a transaction takes 125 ms, so 30.
         "retry.backoff.ms": 10,
         **settings.producer_properties,
