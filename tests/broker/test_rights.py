@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from confluent_kafka import KafkaException
@@ -45,10 +45,16 @@ def strict() -> Iterator[Cluster]:
 
 
 @contextmanager
-def denied(cluster: Cluster, kind: ResourceType, name: str, operation: AclOperation) -> Iterator[None]:
-    """An operation that everybody is denied, until the end."""
+def ruled(
+    cluster: Cluster,
+    kind: ResourceType,
+    name: str,
+    operation: AclOperation,
+    permission: AclPermissionType = AclPermissionType.DENY,
+) -> Iterator[None]:
+    """An operation that everybody is denied, or expressly allowed, until the end."""
     admin = cluster.admin()
-    what = (kind, name, ResourcePatternType.LITERAL, "User:ANONYMOUS", "*", operation, AclPermissionType.DENY)
+    what = (kind, name, ResourcePatternType.LITERAL, "User:ANONYMOUS", "*", operation, permission)
     for future in admin.create_acls([AclBinding(*what)]).values():
         future.result(timeout=PATIENCE_S)
     try:
@@ -88,7 +94,7 @@ async def test_a_right_that_is_taken_away_stops_the_worker_which_names_it_and_lo
     run = asyncio.create_task(worker.run())
     await asyncio.to_thread(strict.read, [topics.results], 1)
     await until(lambda: strict.committed(topics) == {0: 1}, "the first is committed")
-    with denied(strict, kinds.get(what, ResourceType.TOPIC), name, AclOperation[said]):
+    with ruled(strict, kinds.get(what, ResourceType.TOPIC), name, AclOperation[said]):
         strict.produce(topics.input, [event(1), event(2)])
         with pytest.raises(Fatal, match=f"ask for .*{said}"):
             await asyncio.wait_for(run, PATIENCE_S)
@@ -96,3 +102,19 @@ async def test_a_right_that_is_taken_away_stops_the_worker_which_names_it_and_lo
         with Reader(strict, [topics.results]) as reader:
             await assert_settled(strict, topics, reader, once=delivery == "exactly-once")
     assert not isinstance(run.exception(), KafkaException)
+
+
+async def test_without_the_right_to_be_idempotent_the_worker_says_what_to_ask_for(strict: Cluster) -> None:
+    """Whoever may write to any topic has it, so that is denied too; and what else is needed is allowed expressly."""
+    topics = strict.topics(partitions=1)
+    strict.produce(topics.input, [event(0)])
+    cluster, any_topic = (ResourceType.BROKER, "kafka-cluster"), (ResourceType.TOPIC, "*")
+    with ExitStack() as stack:
+        for where, operation in ((cluster, "ALL"), (any_topic, "DESCRIBE"), (any_topic, "READ")):
+            stack.enter_context(ruled(strict, *where, AclOperation[operation], AclPermissionType.ALLOW))
+        for where, operation in ((cluster, "IDEMPOTENT_WRITE"), (any_topic, "WRITE")):
+            stack.enter_context(ruled(strict, *where, AclOperation[operation]))
+        worker = Worker(strict.settings(topics, "kafka.group_protocol=consumer"), FreeClassifier())
+        with pytest.raises(Fatal, match="ask for IDEMPOTENT_WRITE on the cluster"):
+            await asyncio.wait_for(worker.run(), PATIENCE_S)
+    assert strict.committed(topics) == {}

@@ -178,6 +178,7 @@ class AtLeastOnceSink:
 
         Fatal where the refusal is for good, or of a dead letter made here.
         """
+        again: set[Ticket] = set()
         for ticket, error in self._publisher.take_refused():
             meaning = verdict(error)
             if meaning is Verdict.STOP:
@@ -185,9 +186,15 @@ class AtLeastOnceSink:
             if meaning is Verdict.AGAIN:
                 self._dropped.append(ticket)
                 continue
-            if ticket is not self._alone:
-                self._again.append(ticket)
-                continue
-            ticket.outcome = instead(ticket, error, self._dead_letters)
-            log.warning("kafka.outcome_refused", record=str(ticket.record.coordinates), error=error.str())
-            self._again.appendleft(ticket)
+            if ticket is self._alone:
+                ticket.outcome = instead(ticket, error, self._dead_letters)
+                log.warning("kafka.outcome_refused", record=str(ticket.record.coordinates), error=error.str())
+            again.add(ticket)
+        if again:
+            self._send_again(again)
+
+    def _send_again(self, refused: set[Ticket]) -> None:
+        """With those that wait for it, in their order: of several topics the reports come one topic after the other."""
+        assert self._settlement is not None
+        refused.update(self._again)
+        self._again = deque(ticket for ticket in self._settlement.tickets if ticket in refused)
