@@ -32,6 +32,10 @@ class HeldSink:
         self.reached = threading.Event()
         self.let_go = threading.Event()
 
+    @property
+    def throttled(self) -> bool:
+        return self._sink.throttled
+
     def open(self, timeout_s: float) -> bool:
         return self._sink.open(timeout_s)
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 
 import pytest
 from confluent_kafka import ElectionType
+from structlog.typing import EventDict
 
 from tests import kafka_server
 from tests.broker.test_delivery import assert_in_order, mixed
@@ -242,18 +243,27 @@ def remove(cluster: Cluster, topic: str) -> None:
     admin.delete_topics([topic])[topic].result(timeout=PATIENCE_S)
 
 
-async def test_a_quota_slows_the_worker_down_and_costs_nothing_else(
-    kafka: kafka_server.RealKafka, three: Cluster
+@pytest.mark.parametrize("delivery", ["exactly-once", pytest.param("at-least-once", marks=pytest.mark.long)])
+async def test_a_quota_slows_the_worker_down_and_is_not_taken_for_an_outage(
+    kafka: kafka_server.RealKafka, three: Cluster, logs: list[EventDict], delivery: str
 ) -> None:
     topics = three.topics(partitions=1)
-    await asyncio.to_thread(quota, kafka, "--add-config", "producer_byte_rate=60000,consumer_byte_rate=60000")
+    await asyncio.to_thread(quota, kafka, "--add-config", "producer_byte_rate=20000")
     try:
         with Reader(three, [topics.results, topics.dead_letters]) as reader:
-            async with running(three.settings(topics, ONCE)):
-                three.produce(topics.input, mixed(300))
-                await assert_settled(three, topics, reader, once=True)
+            async with running(three.settings(topics, f"kafka.delivery={delivery}")) as worker:
+                await until(lambda: not worker.status()["not_ready"], "it is ready")
+                three.produce(topics.input, mixed(400))
+                settled = asyncio.create_task(assert_settled(three, topics, reader, once=delivery == "exactly-once"))
+                while not settled.done():
+                    assert worker.status()["not_ready"] == []
+                    await asyncio.sleep(0.05)
+                await settled
     finally:
-        await asyncio.to_thread(quota, kafka, "--delete-config", "producer_byte_rate,consumer_byte_rate")
+        await asyncio.to_thread(quota, kafka, "--delete-config", "producer_byte_rate")
+    events = [line["event"] for line in logs]
+    assert "kafka.throttled" in events
+    assert "kafka.settle_waits" not in events
 
 
 def quota(kafka: kafka_server.RealKafka, *change: str) -> None:

@@ -71,6 +71,10 @@ class ExactlyOnceSink:
         self._refused: tuple[Any, float] | None = None
         """A membership that the coordinator did not know any more, and since when."""
 
+    @property
+    def throttled(self) -> bool:
+        return self._transactions.throttle.on
+
     def open(self, timeout_s: float) -> bool:
         return self._transactions.ready(timeout_s)
 

@@ -39,6 +39,11 @@ class Reading(Group, Protocol):
         """How long the group waits for a member that stands still."""
         ...
 
+    @property
+    def throttled(self) -> bool:
+        """Whether a broker lets it wait because of a quota."""
+        ...
+
     def rewind(self, offsets: Mapping[Partition, int]) -> None:
         """Go back to these offsets in the partitions that are still assigned."""
         ...
@@ -120,7 +125,8 @@ class Settling:
             self._metrics.void.inc(len(settlement.tickets) - len(left))
             self._reporter.settled(left, positions, self._took_s)
         else:
-            self._reporter.settle_waits(len(settlement.tickets))
+            throttled = self._sink.throttled or self._reading.throttled
+            self._reporter.settle_waits(len(settlement.tickets), throttled=throttled)
 
     def drain(self, partitions: Sequence[Partition]) -> None:
         """Settle what is in flight of these partitions, as far as it goes by one deadline for all of them."""

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import structlog
 from confluent_kafka import KafkaException, Producer
 
-from worker.kafka.clients import ClientErrors, error_in, open_client
+from worker.kafka.clients import ClientErrors, Throttle, error_in, open_client
 from worker.kafka.deadletter import DeadLetters
 from worker.kafka.ledger import Partition, Position, Settlement, Ticket
 from worker.kafka.properties import patience_s, untransacted_properties
@@ -46,6 +46,11 @@ Positions = Callable[[Settlement], Mapping[Partition, Position]]
 
 class Sink(Protocol):
     """A delivery guarantee. Used by the Kafka thread alone."""
+
+    @property
+    def throttled(self) -> bool:
+        """Whether a broker lets it wait because of a quota."""
+        ...
 
     def open(self, timeout_s: float) -> bool:
         """Make ready to publish. False where the broker did not answer in time: call it again."""
@@ -80,6 +85,7 @@ class AtLeastOnceSink:
         self._settings = settings
         self._dead_letters = dead_letters
         self._patience_s = patience_s(settings) / 2
+        self._throttle = Throttle("producer")
         self._due_s = 0.0
         """When the producer is given up."""
         self._publisher = self._new_publisher()
@@ -93,6 +99,10 @@ class AtLeastOnceSink:
         """Those that librdkafka gave up: since this process stood still, or since the producer is over."""
         self._over = False
         """Whether the producer has failed for good."""
+
+    @property
+    def throttled(self) -> bool:
+        return self._throttle.on
 
     def open(self, timeout_s: float) -> bool:
         return True
@@ -117,7 +127,8 @@ class AtLeastOnceSink:
         self._publisher.close()
 
     def _new_publisher(self) -> Publisher:
-        producer = open_client(Producer, untransacted_properties(self._settings), ClientErrors("producer"))
+        properties = untransacted_properties(self._settings)
+        producer = open_client(Producer, properties, ClientErrors("producer"), self._throttle)
         return Publisher(producer)
 
     def _is_stale(self, owned: Mapping[Partition, Position]) -> bool:

@@ -10,7 +10,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from worker.errors import Fatal
-from worker.kafka.clients import ClientErrors, open_client
+from worker.kafka.clients import ClientErrors, Throttle, open_client
 from worker.kafka.committer import Committer
 from worker.kafka.ledger import Partition, Position
 from worker.kafka.poll_errors import fatal
@@ -82,7 +82,8 @@ class Source:
         self.patience_s = patience_s(settings)
         of_ours = {"on_commit": self._on_commit, "enable.partition.eof": window is not None}
         properties = {**consumer_properties(settings), **of_ours}
-        self._consumer = open_client(Consumer, properties, ClientErrors("consumer"))
+        self._throttle = Throttle("consumer")
+        self._consumer = open_client(Consumer, properties, ClientErrors("consumer"), self._throttle)
         self._committer = Committer(self._send_commit, self.committed)
         self._starts = Starts(settings, self._consumer, self.commit, window.bounds if window else None)
 
@@ -137,6 +138,11 @@ class Source:
 
     def _assigned(self, wanted: Callable[[Partition], bool]) -> list[TopicPartition]:
         return [entry for entry in self._consumer.assignment() if wanted((entry.topic, entry.partition))]
+
+    @property
+    def throttled(self) -> bool:
+        """Whether a broker lets it wait because of a quota."""
+        return self._throttle.on
 
     @property
     def paused(self) -> bool:

@@ -23,7 +23,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from worker.errors import Fatal
-from worker.kafka.clients import ClientErrors, error_in, open_client
+from worker.kafka.clients import ClientErrors, Throttle, error_in, open_client
 from worker.kafka.properties import transactional_properties
 from worker.kafka.publisher import Publisher
 from worker.kafka.settings import KafkaSettings
@@ -80,6 +80,7 @@ class Transactions:
         self._answer: Future[Any] = Future()
         """Of the offsets that were sent last."""
         self._answer_due_s = 0.0
+        self.throttle = Throttle("producer")
         self._renew()
 
     def ready(self, timeout_s: float) -> bool:
@@ -159,7 +160,7 @@ class Transactions:
 
     def _renew(self) -> None:
         properties = transactional_properties(self._settings, self._id)
-        self._producer = open_client(Producer, properties, ClientErrors("producer"))
+        self._producer = open_client(Producer, properties, ClientErrors("producer"), self.throttle)
         self.publisher = Publisher(self._producer)
         self.phase = Phase.OPENING
 

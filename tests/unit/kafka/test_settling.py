@@ -74,6 +74,7 @@ class Broker:
     asked_s: list[float] = field(default_factory=list)
     membership: Any = None
     patience_s: float = PATIENCE_S
+    throttled: bool = False
 
     def open(self, timeout_s: float) -> bool:
         return True
@@ -242,6 +243,18 @@ def test_what_a_rebalance_took_while_it_was_settled_is_void_and_not_committed(de
     assert desk.broker.committed == {B: 1}
     assert desk.void() == 1
     assert not desk.reporter.broker_away
+
+
+def test_a_broker_that_throttles_is_not_said_to_be_away(desk: Desk, logs: list[EventDict]) -> None:
+    desk.assign(A)
+    desk.finish(desk.open(A, 0))
+    desk.broker.answers, desk.broker.throttled = False, True
+    desk.cycle()
+    assert not desk.reporter.broker_away
+    assert "kafka.settle_waits" not in [line["event"] for line in logs]
+    desk.broker.throttled = False
+    desk.cycle()
+    assert desk.reporter.broker_away
 
 
 def test_several_partitions_are_drained_under_one_deadline(desk: Desk, logs: list[EventDict]) -> None:
