@@ -14,7 +14,7 @@ from worker.kafka.clients import ClientErrors, Throttle, open_client
 from worker.kafka.committer import Committer
 from worker.kafka.ledger import Partition, Position
 from worker.kafka.poll_errors import fatal
-from worker.kafka.properties import consumer_properties, patience_s
+from worker.kafka.properties import consumer_properties, patience_s, poll_interval_s
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.starts import Start, Starts
 from worker.kafka.window import Window
@@ -80,6 +80,7 @@ class Source:
         someone else's by then (seen on Apache Kafka 4.3.1), so it is taken nowhere else.
         """
         self.patience_s = patience_s(settings)
+        self.poll_interval_s = poll_interval_s(settings)
         of_ours = {"on_commit": self._on_commit, "enable.partition.eof": window is not None}
         properties = {**consumer_properties(settings), **of_ours}
         self._throttle = Throttle("consumer")
