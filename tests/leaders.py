@@ -13,7 +13,7 @@ from confluent_kafka import ElectionType, TopicPartition
 from confluent_kafka.admin import PartitionMetadata
 
 from tests.clusters import PATIENCE_S, Cluster
-from tests.kafka_server import RealKafka
+from tests.kafka_server import Broker, RealKafka
 from worker.kafka.exactly_once import ExactlyOnceSink
 from worker.kafka.ledger import Settlement
 from worker.kafka.sink import Group, Positions
@@ -50,6 +50,22 @@ class HeldSink:
 
     def close(self) -> None:
         self._sink.close()
+
+
+def restart(kafka: RealKafka, *brokers: Broker) -> None:
+    """Let brokers die, all of them at once, and come back."""
+    for broker in brokers:
+        broker.kill()
+    for broker in brokers:
+        broker.start(kafka.classpath)
+    assert kafka.answers()
+
+
+def coordinator(cluster: Cluster, kafka: RealKafka, group: str) -> Broker:
+    """The broker that coordinates a group."""
+    found = cluster.admin()
+    node = found.describe_consumer_groups([group])[group].result(timeout=PATIENCE_S).coordinator
+    return next(broker for broker in kafka.brokers if broker.number == node.id)
 
 
 def leaders(cluster: Cluster, topics: Sequence[str]) -> Leaders:

@@ -20,7 +20,8 @@ from tests import kafka_server
 from tests.broker.test_delivery import assert_in_order, mixed
 from tests.broker.test_faults import alter
 from tests.clusters import PATIENCE_S, Cluster, Reader, Topics, event, source_of
-from tests.leaders import HeldSink, elect_preferred, leaders, prefer_others
+from tests.leaders import HeldSink, coordinator, elect_preferred, leaders, prefer_others, restart
+from tests.replays import job, outputs
 from tests.workers import running, until
 from worker import app
 from worker.app import Worker
@@ -29,6 +30,7 @@ from worker.kafka.deadletter import DeadLetters
 from worker.kafka.exactly_once import ExactlyOnceSink
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.transactions import Phase
+from worker.replay.request import Request
 from worker.testing import FreeClassifier
 
 pytestmark = [
@@ -73,14 +75,6 @@ def load(cluster: Cluster, topics: Topics) -> Iterator[None]:
         thread.join()
 
 
-def restart(kafka: kafka_server.RealKafka, *brokers: kafka_server.Broker) -> None:
-    for broker in brokers:
-        broker.kill()
-    for broker in brokers:
-        broker.start(kafka.classpath)
-    assert kafka.answers()
-
-
 async def assert_settled(cluster: Cluster, topics: Topics, reader: Reader, *, once: bool) -> None:
     """Every event has its outcome, in order; exactly one where that is promised."""
     ends = await asyncio.to_thread(cluster.ends, topics.input)
@@ -91,13 +85,6 @@ async def assert_settled(cluster: Cluster, topics: Topics, reader: Reader, *, on
     if once:
         assert len(seen) == sum(ends.values())
         assert_in_order(seen)
-
-
-def coordinator(cluster: Cluster, kafka: kafka_server.RealKafka, group: str) -> kafka_server.Broker:
-    """The broker that coordinates a group."""
-    found = cluster.admin()
-    node = found.describe_consumer_groups([group])[group].result(timeout=PATIENCE_S).coordinator
-    return next(broker for broker in kafka.brokers if broker.number == node.id)
 
 
 def back_to_the_first(cluster: Cluster, *topics: str) -> None:
@@ -180,6 +167,33 @@ async def test_every_broker_dies_once_and_then_all_of_them(
                 await asyncio.to_thread(reader.until, len(reader.seen) + 100)
             await assert_settled(three, topics, reader, once=delivery == "exactly-once")
             await until(lambda: not worker.status()["not_ready"], "it is ready again")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("delivery", DELIVERIES)
+async def test_a_replay_goes_on_over_a_broker_that_dies_and_comes_back(
+    kafka: kafka_server.RealKafka, three: Cluster, delivery: str
+) -> None:
+    topics = three.topics()
+    three.produce(topics.input, mixed(1500))
+    made = job(three, topics, Request("beginning", "300", rate=100), f"kafka.delivery={delivery}")
+    made.make_topics()
+    worker, standing = made.worker()
+    with Reader(three, outputs(made)) as reader:
+        run = asyncio.create_task(worker.run())
+        await asyncio.to_thread(reader.until, 200)
+        dying = await asyncio.to_thread(coordinator, three, kafka, made.plan.settings.kafka.group_id)
+        await asyncio.to_thread(restart, kafka, dying)
+        assert not run.done(), "it was over before there was anything to show"
+        await asyncio.wait_for(run, 3 * PATIENCE_S)
+        seen = await asyncio.to_thread(reader.rest)
+    wanted = {(n, offset) for n, end in three.ends(topics.input).items() for offset in range(min(end, 300))}
+    assert standing.complete
+    assert set(map(source_of, seen)) == wanted
+    assert all(len(ids) == 1 for ids in reader.ids.values())
+    if delivery == "exactly-once":
+        assert len(seen) == len(wanted)
+        assert_in_order(seen)
 
 
 @pytest.mark.parametrize("delivery", ["exactly-once", pytest.param("at-least-once", marks=pytest.mark.long)])
