@@ -8,11 +8,15 @@ With three brokers that are all controllers two deaths would be the cluster's en
 from __future__ import annotations
 
 import asyncio
+import signal
+import uuid
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from functools import partial
 
 import pytest
+from confluent_kafka import KafkaError, Producer
+from confluent_kafka.admin import NewTopic
 
 from tests import kafka_server
 from tests.broker.test_brokers import AWAY, DELIVERIES, assert_settled
@@ -27,12 +31,14 @@ pytestmark = [
     pytest.mark.skipif(not kafka_server.own_brokers(), reason="needs brokers of its own to kill: KAFKA_HOME"),
 ]
 
+UNACKNOWLEDGED = (KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND, KafkaError.REQUEST_TIMED_OUT)
+
 
 @pytest.fixture(scope="module")
 def kafka() -> Iterator[kafka_server.RealKafka]:
     if (reason := kafka_server.why_not()) is not None:
         pytest.skip(reason)
-    with kafka_server.RealKafka(3, controllers=1) as started:
+    with kafka_server.RealKafka(3, controllers=1, more="replica.lag.time.max.ms=2000\n") as started:
         yield started
 
 
@@ -55,6 +61,62 @@ async def test_one_replica_of_three_stalls_the_workers_which_say_so_and_go_on_wh
             once = worker.settings.kafka.delivery == "exactly-once"
             await assert_settled(three, topics, reader, once=once)
             await until(lambda worker=worker: not worker.status()["not_ready"], "it is ready again")
+    kafka.restart(2)
+
+
+async def test_outcomes_that_were_written_to_too_few_replicas_are_tried_again_until_they_are_on_enough(
+    kafka: kafka_server.RealKafka,
+) -> None:
+    """A replica that stands still keeps the leader waiting, until it is in sync no more. The outcomes are in the log by
+    then, and not acknowledged: NOT_ENOUGH_REPLICAS_AFTER_APPEND, or, where no record counts as written that is on fewer
+    (KIP-966; seen on Apache Kafka 4.3.1), REQUEST_TIMED_OUT."""
+    three = Cluster(kafka.bootstrap_servers, real=True)
+    assert kafka.answers()
+    topics, probe = three_replicas(three)
+    async with AsyncExitStack() as stack:
+        scenes = [
+            await at_work(stack, three, each, delivery) for each, delivery in zip(topics, DELIVERIES, strict=True)
+        ]
+        still = kafka.brokers[2].process
+        assert still is not None
+        still.send_signal(signal.SIGSTOP)
+        try:
+            for _, each, _ in scenes:
+                three.produce(each.input, [event(1), event(2)])
+            assert await asyncio.to_thread(refusal, three, probe) in UNACKNOWLEDGED
+            for worker, _, _ in scenes:
+                await until(lambda worker=worker: AWAY in worker.status()["not_ready"], "it says so")
+        finally:
+            still.send_signal(signal.SIGCONT)
+        for worker, each, reader in scenes:
+            await assert_settled(three, each, reader, once=worker.settings.kafka.delivery == "exactly-once")
+            await until(lambda worker=worker: not worker.status()["not_ready"], "it is ready again")
+
+
+def three_replicas(cluster: Cluster) -> tuple[list[Topics], str]:
+    """Topics of two workers, and one more, led by the first broker. Outcomes need all three; events need none other."""
+    topics = [
+        Topics(*(f"{kind}-{uuid.uuid4().hex[:8]}" for kind in ("images", "results", "dead", "group"))) for _ in "ab"
+    ]
+    probe = f"probe-{topics[0].group}"
+    outputs = [probe, *(name for each in topics for name in (each.results, each.dead_letters))]
+    strict = {"replica_assignment": [[1, 2, 3]], "config": {"min.insync.replicas": "3"}}
+    alone = {"replica_assignment": [[1]], "config": {"min.insync.replicas": "1"}}
+    new = [NewTopic(name, 1, **strict) for name in outputs] + [NewTopic(each.input, 1, **alone) for each in topics]
+    admin = cluster.admin()
+    for future in admin.create_topics(new).values():
+        future.result(timeout=PATIENCE_S)
+    return topics, probe
+
+
+def refusal(cluster: Cluster, topic: str) -> int:
+    """What a producer without our patience is told."""
+    codes: list[int] = []
+    impatient = {"acks": "all", "retries": 0, "request.timeout.ms": 5000}
+    producer = Producer({"bootstrap.servers": cluster.bootstrap_servers, **impatient})
+    producer.produce(topic, b"probe", on_delivery=lambda error, _: codes.append(error.code() if error else 0))
+    producer.flush(PATIENCE_S)
+    return codes[0]
 
 
 async def scene(stack: AsyncExitStack, three: Cluster, delivery: str) -> tuple[Worker, Topics, Reader]:
@@ -62,6 +124,12 @@ async def scene(stack: AsyncExitStack, three: Cluster, delivery: str) -> tuple[W
     topics = three.topics(partitions=1)
     # Events still come: it is what the worker writes that lacks replicas.
     await asyncio.to_thread(alter, three, topics.input, "min.insync.replicas", "1")
+    return await at_work(stack, three, topics, delivery)
+
+
+async def at_work(
+    stack: AsyncExitStack, three: Cluster, topics: Topics, delivery: str
+) -> tuple[Worker, Topics, Reader]:
     three.produce(topics.input, [event(0)])
     reader = stack.enter_context(Reader(three, [topics.results]))
     settings = three.settings(topics, f"kafka.delivery={delivery}", "kafka.group_protocol=consumer")
