@@ -145,8 +145,12 @@ class AtLeastOnceSink:
     def _begin_again(self, settlement: Settlement, owned: Mapping[Partition, Position]) -> None:
         """Let a new producer begin with all that has no report."""
         # Before the old producer is closed: that reports what it held as purged.
-        left = {*self._publisher.waiting, *self._dropped, *self._again, *self._to_produce}
-        self._publisher.close()
+        refused = (ticket for ticket, _ in self._publisher.take_refused())
+        left = {*self._publisher.waiting, *refused, *self._dropped, *self._again, *self._to_produce}
+        try:
+            self._publisher.close()
+        except (KafkaException, SystemError) as exception:
+            self._failed(exception)
         self._dropped.clear()
         self._again.clear()
         log.warning("kafka.producer_renewed", outcomes=len(left), next="publish what is still ours again")

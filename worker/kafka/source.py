@@ -79,8 +79,7 @@ class Source:
         A broker refuses the offsets of an older generation. It accepts those of a newer one for partitions that are
         someone else's by then (seen on Apache Kafka 4.3.1), so it is taken nowhere else.
         """
-        self.patience_s = patience_s(settings)
-        self.poll_interval_s = poll_interval_s(settings)
+        self.patience_s, self.poll_interval_s = patience_s(settings), poll_interval_s(settings)
         of_ours = {"on_commit": self._on_commit, "enable.partition.eof": window is not None}
         properties = {**consumer_properties(settings), **of_ours}
         self._throttle = Throttle("consumer")

@@ -34,6 +34,7 @@ class Broker:
         """Values that it refuses, and with them the whole of their batch."""
         self.fatal: list[int] = []
         """What is wrong for good with the producers to come, one after the other."""
+        self.fatal_at_close = 0
 
     @property
     def handed_in(self) -> list[list[bytes]]:
@@ -60,9 +61,15 @@ class FakeProducer:
         self.most_bytes = max(self.most_bytes, sum(len(value) for value, _ in self._waiting))
 
     def flush(self, timeout_s: float) -> None:
-        if self._broker.fatal and not self._purged:
-            raise KafkaException(KafkaError(self._broker.fatal.pop(0)))
         waiting, self._waiting = self._waiting, []
+        if self._broker.fatal and not self._purged:
+            # Some have their reports by then, and what is wrong may be raised in their place or when it is closed.
+            for _, report in waiting[::2]:
+                report(KafkaError(KafkaError._PURGE_QUEUE), None)
+            self._waiting = waiting[1::2]
+            raise KafkaException(KafkaError(self._broker.fatal.pop(0)))
+        if self._broker.fatal_at_close and self._purged:
+            raise KafkaException(KafkaError(self._broker.fatal_at_close))
         batch_fails = any(value in self._broker.blames for value, _ in waiting)
         for value, report in waiting:
             if batch_fails:
@@ -280,6 +287,22 @@ def test_a_producer_that_lost_count_is_replaced_and_all_without_a_report_goes_ag
     assert bench.group.commits == []
     assert bench.settle()
     assert broker.handed_in == [bench.of(0) + bench.of(1)] * 2
+
+
+def test_what_a_producer_says_when_it_is_closed_is_looked_at_too(broker: Broker) -> None:
+    bench = Bench(broker, 6)
+    broker.drops = True
+    broker.fatal_at_close = KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER
+    assert not bench.settle()
+    broker.drops = False
+    assert bench.settle()
+    assert broker.handed_in == [bench.of(0) + bench.of(1)] * 2
+    bench = Bench(broker, 6)
+    broker.drops = True
+    assert not bench.settle()
+    broker.fatal_at_close = KafkaError.CLUSTER_AUTHORIZATION_FAILED
+    with pytest.raises(Fatal, match="ask for IDEMPOTENT_WRITE"):
+        bench.settle()
 
 
 def test_a_producer_that_no_right_lets_begin_ends_the_worker_which_says_what_to_ask_for(broker: Broker) -> None:
