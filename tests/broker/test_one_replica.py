@@ -77,9 +77,7 @@ async def test_outcomes_that_were_written_to_too_few_replicas_are_tried_again_un
         scenes = [
             await at_work(stack, three, each, delivery) for each, delivery in zip(topics, DELIVERIES, strict=True)
         ]
-        still = kafka.brokers[2].process
-        assert still is not None
-        still.send_signal(signal.SIGSTOP)
+        kafka.brokers[2].signal(signal.SIGSTOP)
         try:
             for _, each, _ in scenes:
                 three.produce(each.input, [event(1), event(2)])
@@ -87,7 +85,7 @@ async def test_outcomes_that_were_written_to_too_few_replicas_are_tried_again_un
             for worker, _, _ in scenes:
                 await until(lambda worker=worker: AWAY in worker.status()["not_ready"], "it says so")
         finally:
-            still.send_signal(signal.SIGCONT)
+            kafka.brokers[2].signal(signal.SIGCONT)
         for worker, each, reader in scenes:
             await assert_settled(three, each, reader, once=worker.settings.kafka.delivery == "exactly-once")
             await until(lambda worker=worker: not worker.status()["not_ready"], "it is ready again")

@@ -247,14 +247,17 @@ def test_what_a_rebalance_took_while_it_was_settled_is_void_and_not_committed(de
     assert not desk.reporter.broker_away
 
 
-def test_a_broker_that_throttles_is_not_said_to_be_away(desk: Desk, logs: list[EventDict]) -> None:
+@pytest.mark.parametrize("client", ["_sink", "_reading"])
+def test_a_broker_that_throttles_is_not_said_to_be_away(desk: Desk, logs: list[EventDict], client: str) -> None:
     desk.assign(A)
     desk.finish(desk.open(A, 0))
-    desk.broker.answers, desk.broker.throttled = False, True
+    throttled = Broker(desk.clock, answers=False, throttled=True)
+    desk.broker.answers = False
+    setattr(desk.settling, client, throttled)
     desk.cycle()
     assert not desk.reporter.broker_away
     assert "kafka.settle_waits" not in [line["event"] for line in logs]
-    desk.broker.throttled = False
+    throttled.throttled = False
     desk.cycle()
     assert desk.reporter.broker_away
 

@@ -285,6 +285,10 @@ def test_a_producer_that_lost_count_is_replaced_and_all_without_a_report_goes_ag
     broker.fatal = [KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER]
     assert not bench.settle()
     assert bench.group.commits == []
+    broker.answer = lambda value: False
+    assert not bench.settle()
+    assert not bench.settle(), "the new one has its time"
+    broker.answer = lambda value: True
     assert bench.settle()
     assert broker.handed_in == [bench.of(0) + bench.of(1)] * 2
 
