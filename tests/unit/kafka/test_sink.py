@@ -287,6 +287,7 @@ def test_a_producer_that_lost_count_is_replaced_and_all_without_a_report_goes_ag
     assert bench.group.commits == []
     broker.answer = lambda value: False
     assert not bench.settle()
+    assert len(broker.producers) == 2
     assert not bench.settle(), "the new one has its time"
     broker.answer = lambda value: True
     assert bench.settle()
