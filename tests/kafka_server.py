@@ -100,6 +100,8 @@ class RealKafka:
     """Lines more of each broker's `server.properties`."""
     keep: bool = False
     """Whether the folder with logs and data stays when it ends."""
+    controllers: int | None = None
+    """How many of the brokers, the first ones, are controllers too; all of them where it is not said."""
 
     @property
     def bootstrap_servers(self) -> str:
@@ -136,12 +138,14 @@ class RealKafka:
     def _lay_out(self) -> None:
         ports = free_ports(2 * self.count)
         self.brokers = [Broker(n + 1, ports[n], self.folder / f"{ports[n]}") for n in range(self.count)]
-        voters = ",".join(f"{n + 1}@127.0.0.1:{ports[self.count + n]}" for n in range(self.count))
+        controllers = self.controllers or self.count
+        voters = ",".join(f"{n + 1}@127.0.0.1:{ports[self.count + n]}" for n in range(controllers))
         cluster = self._tool("random-uuid").strip()
         for broker, controller in zip(self.brokers, ports[self.count :], strict=True):
             broker.folder.mkdir(parents=True)
             properties = broker.folder / "server.properties"
-            properties.write_text(_properties(broker, controller, voters, min(3, self.count)) + self.more)
+            wanted = controller if broker.number <= controllers else None
+            properties.write_text(_properties(broker, wanted, voters, min(3, self.count)) + self.more)
             self._tool("format", "-t", cluster, "-c", str(properties))
 
     def _tool(self, *arguments: str) -> str:
@@ -166,15 +170,18 @@ def _die_with_the_tests() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
-def _properties(broker: Broker, controller: int, voters: str, replicas: int) -> str:
+def _properties(broker: Broker, controller: int | None, voters: str, replicas: int) -> str:
+    """`controller`: its port, where the broker is a controller too."""
     # No retention: some tests write records of years ago, which would be deleted at the next look. And one segment of
     # offsets, which is not compacted while it is the newest: the chaos test reads every offset that was committed.
     quorum = max(1, replicas - 1)
+    roles = "broker" if controller is None else "broker,controller"
+    own = "" if controller is None else f",CONTROLLER://127.0.0.1:{controller}"
     return f"""
-process.roles=broker,controller
+process.roles={roles}
 node.id={broker.number}
 controller.quorum.voters={voters}
-listeners=PLAINTEXT://127.0.0.1:{broker.port},CONTROLLER://127.0.0.1:{controller}
+listeners=PLAINTEXT://127.0.0.1:{broker.port}{own}
 advertised.listeners=PLAINTEXT://127.0.0.1:{broker.port}
 controller.listener.names=CONTROLLER
 log.dirs={broker.folder / "data"}

@@ -24,7 +24,7 @@ from worker.kafka.thread import KafkaThread, raise_ended
 from worker.kafka.topics import require_topics
 from worker.kafka.window import Window
 from worker.models.classifier import Classifier
-from worker.models.load import Provenance
+from worker.models.load import Loaded, Provenance
 from worker.models.settings import DEMO
 from worker.observe.health import HealthPages
 from worker.observe.metrics import Metrics
@@ -44,13 +44,15 @@ _ASK_AGAIN_S = 2.0
 class Worker:
     """The worker: one process, one member of the consumer group."""
 
-    def __init__(self, settings: Settings, classifier: Classifier | None = None, window: Window | None = None) -> None:
-        """`window`: for a replay, which ends with it."""
+    def __init__(
+        self, settings: Settings, given: Classifier | Loaded | None = None, window: Window | None = None
+    ) -> None:
+        """`given`: a model that is loaded already. `window`: for a replay, which ends with it."""
         self.settings = settings
         self._window = window
         self.metrics = Metrics()
         self.port = settings.observe.port
-        self._given = classifier
+        self._given = given
         self._stop = asyncio.Event()
         self._kafka: KafkaThread | None = None
         self._pipeline: Pipeline | None = None

@@ -21,7 +21,7 @@ from worker.images.settings import ImagesSettings
 from worker.images.threads import ThreadDecoder
 from worker.models.classifier import Classifier, Relabels
 from worker.models.inference import Batcher
-from worker.models.load import Provenance
+from worker.models.load import Loaded, Provenance
 from worker.models.ready import fill_up, load_model
 from worker.observe.metrics import Metrics
 from worker.observe.watchdog import Part
@@ -52,7 +52,7 @@ class OpenChain:
     batch_size: int
     """Images in a batch at most."""
     provenance: Provenance | None
-    """Where the model comes from; None of a classifier that was given."""
+    """Where the model comes from; None of a classifier that was given without it."""
     confinement: Confinement
     watching: asyncio.Task[None] | None
     """Follows the file of a zero-shot model's labels. Whoever runs the chain awaits its death."""
@@ -64,12 +64,12 @@ class OpenChain:
 
 @asynccontextmanager
 async def open_chain(
-    settings: Settings, metrics: Metrics, classifier: Classifier | None = None
+    settings: Settings, metrics: Metrics, given: Classifier | Loaded | None = None
 ) -> AsyncIterator[OpenChain]:
     """Load the model (unless one is given) and open fetcher, decoder and batcher; close them at the end."""
     _allow_open_files()
     async with AsyncExitStack() as stack:
-        model = await asyncio.to_thread(load_model, settings.model, settings.batch, classifier)
+        model = await asyncio.to_thread(load_model, settings.model, settings.batch, given)
         settings, classifier = settings.model_copy(update={"batch": model.batch}), model.classifier
         policy = Policy(settings.policy, classifier.labels)
         fetcher = Fetcher(settings.images, metrics)

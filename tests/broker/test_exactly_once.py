@@ -11,18 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Message, Producer
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from tests.broker.test_delivery import assert_in_order, mixed
 from tests.broker.test_faults import Member, wait_for
 from tests.clusters import PATIENCE_S, Cluster, Reader, Topics, event, header, source_of
 from tests.workers import running, until, worker_process
 from worker.errors import Fatal
+from worker.kafka import exactly_once
 from worker.kafka.deadletter import DeadLetters
 from worker.kafka.exactly_once import ExactlyOnceSink
 from worker.kafka.ledger import Ledger, Partition, Position, Settlement
 from worker.kafka.progress import Progress
 from worker.kafka.source import source_record
+from worker.kafka.transactions import Aborted
 from worker.models.classifier import head_of
 from worker.records import Outcome, OutgoingRecord
 from worker.testing import FreeClassifier
@@ -132,8 +134,9 @@ class Bench:
     def commit(self, positions: Mapping[Partition, Position], timeout_s: float) -> bool:
         raise AssertionError("a transaction commits the offsets")
 
-    def committed(self, partitions: Iterable[Partition], timeout_s: float) -> dict[Partition, int]:
-        return {(self.topics.input, number): at for number, at in self.cluster.committed(self.topics).items()}
+    def committed(self, partitions: Iterable[Partition], timeout_s: float) -> dict[Partition, Position]:
+        found = self.consumer.committed([TopicPartition(*each) for each in partitions], timeout=timeout_s)
+        return {(each.topic, each.partition): Position(each.offset, metadata=each.metadata or "") for each in found}
 
     def settlement(self) -> Settlement:
         """Of the first record that comes."""
@@ -219,6 +222,45 @@ def test_a_transaction_that_its_coordinator_aborted_is_done_again_by_a_new_produ
         wait_for(lambda: whole.settle(settlement, positions), "it is settled by a new producer")
         assert broker.committed(whole.topics) == {0: 1}
         assert sum(message.value() is not None for message in outcomes(whole, committed=True)) == 1
+
+
+@pytest.mark.parametrize("took_place", [True, False])
+def test_whether_a_commit_took_place_whose_answer_was_lost_is_read_from_the_groups_offsets(
+    broker: Cluster, monkeypatch: pytest.MonkeyPatch, took_place: bool
+) -> None:
+    with bench(broker) as whole:
+        settlement, transactions = whole.settlement(), whole.sink._transactions
+        commit = transactions.commit
+
+        def lost(timeout_s: float) -> bool:
+            """Ends as a transaction does that outlived its timeout: with a new producer, and without an answer."""
+            monkeypatch.undo()
+            if took_place:
+                wait_for(lambda: commit(timeout_s), "it is committed")
+            transactions._renew()
+            raise Aborted("no answer")
+
+        monkeypatch.setattr(transactions, "commit", lost)
+        wait_for(lambda: whole.settle(settlement, whole.ledger.positions), "it is settled")
+        assert broker.committed(whole.topics) == {0: 1}
+        assert len(outcomes(whole, committed=True)) == 1
+        assert len(outcomes(whole, committed=False)) == (1 if took_place else 2)
+
+
+def test_a_member_whose_offsets_are_refused_for_long_with_no_rebalance_ends_the_worker(
+    broker: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with bench(broker) as whole:
+        settlement = whole.settlement()
+        whole.consumer.close()  # the group knows it no more, and nobody tells it so
+        whole.consumer = member(broker, whole.topics)
+        wait_for(lambda: not whole.settle(settlement, whole.ledger.positions) and whole.sink._refused, "it is refused")
+        assert not whole.settle(settlement, whole.ledger.positions), "it waits for a rebalance"
+        monkeypatch.setattr(exactly_once, "_STALE_S", 0.0)
+        with pytest.raises(Fatal, match=r"no rebalance came: .* set it to classic; nothing was lost"):
+            whole.settle(settlement, whole.ledger.positions)
+        assert broker.committed(whole.topics) == {}
+        assert passed(whole) == []
 
 
 async def test_refused_outcomes_become_dead_letters_in_the_transaction_of_their_neighbours(broker: Cluster) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ConfigSource
 
@@ -22,7 +23,7 @@ from tests.broker.test_exactly_once import sources
 from tests.broker.test_faults import wait_for
 from tests.cli import ROOT, environment
 from tests.clusters import PATIENCE_S, Cluster, Reader, Topics, event, header
-from tests.kafka_server import own_brokers
+from tests.kafka_server import free_ports, own_brokers
 from tests.replays import command, invoke, job, other_model, outputs, replayed, run
 from tests.workers import running, until
 from worker.errors import Fatal
@@ -210,9 +211,9 @@ def test_stopped_and_started_again_it_goes_on(broker: Cluster, tmp_path: Path) -
     topics = broker.topics()
     broker.produce(topics.input, mixed(320))
     words = ["--from", "beginning", "--to", "60", "--rate", "60"]
-    process = subprocess.Popen(
-        command(broker, topics, ["replay", *words]), stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, text=True
-    )
+    (port,) = free_ports(1)
+    line = command(broker, topics, ["replay", *words], f"observe.port={port}")
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT, text=True)
     assert process.stdout is not None
     name = process.stdout.readline().split()[1]
     twins = [f"{topic}.replay.{name}" for topic in (topics.results, topics.dead_letters)]
@@ -221,6 +222,8 @@ def test_stopped_and_started_again_it_goes_on(broker: Cluster, tmp_path: Path) -
         assert process.poll() is None
     with Reader(broker, twins) as reader:
         reader.until(60)
+        status = requests.get(f"http://127.0.0.1:{port}/status", timeout=PATIENCE_S).json()
+        assert status["provenance"]["source"] == "free", "as a live worker's"
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=PATIENCE_S)
         assert process.returncode == 1

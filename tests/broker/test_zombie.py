@@ -214,6 +214,24 @@ def test_what_is_held_by_a_thread_that_missed_its_polls_is_void(broker: Cluster)
     assert [json.loads(message.value() or b"")["by"] for message in seen] == ["heir"]
 
 
+def test_a_drain_at_a_stop_ends_before_others_take_over_and_what_comes_late_is_void(broker: Cluster) -> None:
+    """It makes no poll: a drain deadline beyond max.poll.interval.ms would have others work on the same records."""
+    topics = broker.topics(partitions=1)
+    flags = ("kafka.group_protocol=consumer", 'kafka.consumer_properties."max.poll.interval.ms"=2000')
+    broker.produce(topics.input, [event(0)])
+    with Member(broker, topics, *flags, "kafka.drain_deadline_s=60") as former:
+        ticket = former.tickets.get(timeout=60)
+        former.thread.stop()
+        with Member(broker, topics, *flags, "kafka.drain_deadline_s=1") as heir:
+            heir.finish(heir.tickets.get(timeout=60), "heir")
+            wait_for(lambda: broker.committed(topics) == {0: 1}, "the heir takes over and commits")
+            former.finish(ticket, "former")
+            assert former.thread.ended.exception(timeout=60) is None
+            seen = broker.read([topics.results], 1)
+    assert [json.loads(message.value() or b"")["by"] for message in seen] == ["heir"]
+    assert former.abandoned == [ticket]
+
+
 class Stuck(Member):
     """A member whose Kafka thread stands still while it hands tickets over."""
 

@@ -14,11 +14,30 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 
 from worker.kafka.ledger import Partition, Position
 
 _LOOK_AGAIN_S = 0.005
+
+_AGAIN = {
+    KafkaError._TIMED_OUT,
+    KafkaError._TIMED_OUT_QUEUE,
+    KafkaError._TRANSPORT,
+    KafkaError._WAIT_COORD,
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._ASSIGNMENT_LOST,
+    KafkaError._NO_OFFSET,
+    KafkaError.REQUEST_TIMED_OUT,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.REBALANCE_IN_PROGRESS,
+    KafkaError.ILLEGAL_GENERATION,
+    KafkaError.UNKNOWN_MEMBER_ID,
+    KafkaError.STALE_MEMBER_EPOCH,
+    KafkaError.FENCED_MEMBER_EPOCH,
+}
 
 Send = Callable[[Mapping[Partition, Position]], None]
 Held = Callable[[Iterable[Partition], float], Mapping[Partition, Position]]
@@ -72,3 +91,8 @@ def is_reached(committed: Position | None, sent: Position) -> bool:
     if committed is None or committed.offset < sent.offset:
         return False
     return committed.offset > sent.offset or committed.metadata == sent.metadata
+
+
+def goes_again(error: KafkaError) -> bool:
+    """Whether a commit that is refused so is tried again after a poll, in which the rebalance behind it takes place."""
+    return error.code() in _AGAIN or error.retriable()

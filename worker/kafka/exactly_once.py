@@ -25,7 +25,7 @@ from worker.kafka.committer import is_reached
 from worker.kafka.deadletter import DeadLetters
 from worker.kafka.instance import Claim
 from worker.kafka.ledger import Partition, Position, Settlement, Ticket
-from worker.kafka.refusals import instead, is_for_what_it_is, never_published
+from worker.kafka.refusals import Verdict, instead, never_published, verdict
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.sink import Group, Positions
 from worker.kafka.source import kafka_offsets
@@ -45,19 +45,6 @@ _STALE = {
     KafkaError.STALE_MEMBER_EPOCH,
     KafkaError.FENCED_MEMBER_EPOCH,
 }
-_THE_TRANSACTIONS_FAULT = {
-    KafkaError._PURGE_QUEUE,
-    KafkaError._PURGE_INFLIGHT,
-    KafkaError._STATE,
-    KafkaError._FENCED,
-    KafkaError._FATAL,
-    KafkaError.INVALID_PRODUCER_EPOCH,
-    KafkaError.INVALID_PRODUCER_ID_MAPPING,
-    KafkaError.UNKNOWN_PRODUCER_ID,
-    KafkaError.INVALID_TXN_STATE,
-    KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER,
-}
-"""A record is refused with one of these because its transaction is over: the next call says how."""
 
 
 class ExactlyOnceSink:
@@ -83,6 +70,10 @@ class ExactlyOnceSink:
         """Whether a commit was asked for, and is not answered yet."""
         self._refused: tuple[Any, float] | None = None
         """A membership that the coordinator did not know any more, and since when."""
+
+    @property
+    def throttled(self) -> bool:
+        return self._transactions.throttle.on
 
     def open(self, timeout_s: float) -> bool:
         return self._transactions.ready(timeout_s)
@@ -167,11 +158,12 @@ class ExactlyOnceSink:
     def _look_at(self, ticket: Ticket, error: KafkaError) -> None:
         """Put a dead letter in the place of an outcome that is refused for what it is; its neighbours go again.
 
-        Any refusal that is not the transaction's fault is fatal, and so is that of a dead letter made here.
+        Fatal where the refusal is for good, or of a dead letter made here.
         """
-        if error.code() in _THE_TRANSACTIONS_FAULT:
+        meaning = verdict(error)
+        if meaning is Verdict.AGAIN:
             return
-        if not is_for_what_it_is(error):
+        if meaning is Verdict.STOP:
             raise never_published(ticket, error)
         if ticket is not self._alone:
             self._suspects.add(ticket)

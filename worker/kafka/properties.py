@@ -26,11 +26,19 @@ def patience_s(settings: KafkaSettings) -> float:
 
     The session is counted from the last heartbeat, which may have been due just then; the poll interval may be shorter.
     """
-    properties = {**settings.properties, **settings.consumer_properties}
+    properties = _of_the_consumer(settings)
     session_ms = float(properties.get("session.timeout.ms", _SESSION_TIMEOUT_MS))
     heartbeat_ms = float(properties.get("heartbeat.interval.ms", _HEARTBEAT_MS[settings.group_protocol]))
-    poll_ms = float(properties.get("max.poll.interval.ms", _POLL_INTERVAL_MS))
-    return min(session_ms - heartbeat_ms, poll_ms) / 1000
+    return min((session_ms - heartbeat_ms) / 1000, poll_interval_s(settings))
+
+
+def poll_interval_s(settings: KafkaSettings) -> float:
+    """How long a member may go without a poll, heartbeats or not, and still own its partitions for certain."""
+    return float(_of_the_consumer(settings).get("max.poll.interval.ms", _POLL_INTERVAL_MS)) / 1000
+
+
+def _of_the_consumer(settings: KafkaSettings) -> dict[str, Any]:
+    return {**settings.properties, **settings.consumer_properties}
 
 
 def client_properties(settings: KafkaSettings) -> dict[str, Any]:
@@ -111,6 +119,8 @@ def producer_properties(settings: KafkaSettings) -> dict[str, Any]:
         "partitioner": "murmur2_random",
         # A settlement cycle flushes, which ends the linger at once; until then its records gather in one batch.
         "linger.ms": 5,
+        # A topic that was deleted is noticed this soon: within a transaction nothing else asks about it.
+        "topic.metadata.refresh.interval.ms": 30_000,
         # A coordinator asks for patience just after a commit: with the default a transaction takes 125 ms, so 30.
         "retry.backoff.ms": 10,
         **settings.producer_properties,

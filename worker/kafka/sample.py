@@ -1,9 +1,13 @@
-"""A few records of a window, read outside any group: how dense the offsets are, and how large the records."""
+"""A few records of a window, read outside any group: how dense the offsets are, and how large the records.
+
+They are of three stretches of each partition, its beginning, its middle and its end: what is written to a topic changes
+with time, and compaction leaves less of what is old.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
@@ -17,11 +21,12 @@ from worker.records import SourceRecord
 
 _PATIENCE_S = 10.0
 _POLL_S = 0.2
+_STRETCHES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Records from the beginning of each partition's span."""
+    """Records from the stretches of each partition's span."""
 
     records: tuple[SourceRecord, ...]
     offsets: int
@@ -41,17 +46,30 @@ class Sample:
 def take(settings: KafkaSettings, topic: str, spans: Mapping[int, Span], count: int) -> Sample:
     """Up to so many records in all. Joins no group. What does not come in ten seconds is done without."""
     begun = {number: span for number, span in spans.items() if span[0] < span[1]}
-    each = -(-count // max(1, len(begun)))
-    lanes = {number: _Lane(*span, wanted=each, reached=span[0]) for number, span in begun.items()}
-    if lanes:
-        _read(settings, topic, lanes)
-    records = tuple(record for lane in lanes.values() for record in lane.records)
-    return Sample(records, sum(lane.reached - lane.start for lane in lanes.values()))
+    each = -(-count // max(1, _STRETCHES * len(begun)))
+    stretches = {number: _stretches(span, each) for number, span in begun.items()}
+    rounds = [
+        {number: _Lane(*lanes[nth], wanted=each, reached=lanes[nth][0]) for number, lanes in stretches.items()}
+        for nth in range(_STRETCHES)
+    ]
+    if begun:
+        _read(settings, topic, rounds)
+    read = [lane for lanes in rounds for lane in lanes.values()]
+    records = tuple(record for lane in read for record in lane.records)
+    return Sample(records, sum(lane.reached - lane.start for lane in read))
+
+
+def _stretches(span: Span, each: int) -> list[Span]:
+    """Where to read: each up to where the next one begins, where its records do not come sooner."""
+    start, end = span
+    last = max(start, end - each)
+    begins = [start + (last - start) * nth // (_STRETCHES - 1) for nth in range(_STRETCHES)]
+    return list(zip(begins, [*begins[1:], end], strict=True))
 
 
 @dataclass(slots=True)
 class _Lane:
-    """What was read of one partition."""
+    """What was read of one stretch of a partition."""
 
     start: int
     end: int
@@ -72,14 +90,16 @@ class _Lane:
             self.done = True
 
 
-def _read(settings: KafkaSettings, topic: str, lanes: Mapping[int, _Lane]) -> None:
+def _read(settings: KafkaSettings, topic: str, rounds: Sequence[Mapping[int, _Lane]]) -> None:
     properties = {**consumer_properties(settings), "enable.partition.eof": True, "auto.offset.reset": "earliest"}
     consumer = open_client(Consumer, properties, ClientErrors("sample"))
+    deadline_s = time.monotonic() + _PATIENCE_S
     try:
-        consumer.assign([TopicPartition(topic, number, lane.start) for number, lane in lanes.items()])
-        deadline_s = time.monotonic() + _PATIENCE_S
-        while time.monotonic() < deadline_s and not all(lane.done for lane in lanes.values()):
-            if (message := consumer.poll(_POLL_S)) is not None and message.partition() in lanes:
-                lanes[message.partition() or 0].note(message)
+        for lanes in rounds:
+            left = {number: lane for number, lane in lanes.items() if lane.start < lane.end}
+            consumer.assign([TopicPartition(topic, number, lane.start) for number, lane in left.items()])
+            while time.monotonic() < deadline_s and not all(lane.done for lane in left.values()):
+                if (message := consumer.poll(_POLL_S)) is not None and message.partition() in left:
+                    left[message.partition() or 0].note(message)
     finally:
         consumer.close()

@@ -2,7 +2,8 @@
 
 The fence: after a standstill (SIGSTOP, a suspended machine) longer than the group's patience, the partitions may be
 someone else's although no callback said so yet. A broker accepts the late commit of a former owner. So whatever is in
-flight then is void, and read again where the partitions still are ours.
+flight then is void, and read again where the partitions still are ours. Likewise after max.poll.interval.ms without a
+poll, though the thread went on: a drain makes none, and so has no longer than that.
 """
 
 from __future__ import annotations
@@ -39,6 +40,16 @@ class Reading(Group, Protocol):
         """How long the group waits for a member that stands still."""
         ...
 
+    @property
+    def poll_interval_s(self) -> float:
+        """How long it waits for a member that goes on and does not poll."""
+        ...
+
+    @property
+    def throttled(self) -> bool:
+        """Whether a broker lets it wait because of a quota."""
+        ...
+
     def rewind(self, offsets: Mapping[Partition, int]) -> None:
         """Go back to these offsets in the partitions that are still assigned."""
         ...
@@ -73,7 +84,7 @@ class Settling:
         self._settled_s = 0.0
         self._took_s = 0.0
         """Of the last cycle."""
-        self._step_s = time.monotonic()
+        self._step_s = self._polled_s = time.monotonic()
 
     def finish(self, ticket: Ticket, outcome: Outcome) -> None:
         """Hand in the outcome of a ticket. From any thread."""
@@ -82,6 +93,10 @@ class Settling:
     def step(self) -> None:
         """Note that the thread goes on: it is about to poll, or to settle for as long as a step may take."""
         self._step_s = self._reporter.beat_s = time.monotonic()
+
+    def polls(self) -> None:
+        """Note that the thread polls now."""
+        self._polled_s = time.monotonic()
 
     def collect(self, timeout_s: float) -> None:
         """Note the outcomes that are there, waiting for the first one."""
@@ -120,11 +135,13 @@ class Settling:
             self._metrics.void.inc(len(settlement.tickets) - len(left))
             self._reporter.settled(left, positions, self._took_s)
         else:
-            self._reporter.settle_waits(len(settlement.tickets))
+            throttled = self._sink.throttled or self._reading.throttled
+            self._reporter.settle_waits(len(settlement.tickets), throttled=throttled)
 
     def drain(self, partitions: Sequence[Partition]) -> None:
         """Settle what is in flight of these partitions, as far as it goes by one deadline for all of them."""
-        deadline_s = time.monotonic() + self._settings.drain_deadline_s
+        until_s = time.monotonic() + self._settings.drain_deadline_s
+        deadline_s = min(until_s, self._polled_s + self._reading.poll_interval_s)
         while any(map(self._ledger.in_flight_of, partitions)):
             self.step()
             left_s = deadline_s - time.monotonic()
@@ -143,9 +160,10 @@ class Settling:
         self._reporter.forget(partitions)
 
     def _positions(self, settlement: Settlement) -> dict[Partition, Position]:
-        stood_still_s = time.monotonic() - self._step_s
-        if stood_still_s >= self._reading.patience_s:
-            self._rewind(stood_still_s)
+        now_s = time.monotonic()
+        stood_still_s, unpolled_s = now_s - self._step_s, now_s - self._polled_s
+        if stood_still_s >= self._reading.patience_s or unpolled_s >= self._reading.poll_interval_s:
+            self._rewind(max(stood_still_s, unpolled_s))
         return self._ledger.positions(settlement)
 
     def _rewind(self, stood_still_s: float) -> None:

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import structlog
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import KafkaException, Producer
 
-from worker.kafka.clients import ClientErrors, open_client
+from worker.kafka.clients import ClientErrors, Throttle, error_in, open_client
 from worker.kafka.deadletter import DeadLetters
 from worker.kafka.ledger import Partition, Position, Settlement, Ticket
 from worker.kafka.properties import patience_s, untransacted_properties
 from worker.kafka.publisher import Publisher
-from worker.kafka.refusals import instead, is_for_what_it_is, never_published
+from worker.kafka.refusals import Verdict, instead, never_again, never_published, verdict
 from worker.kafka.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
@@ -46,6 +46,11 @@ Positions = Callable[[Settlement], Mapping[Partition, Position]]
 
 class Sink(Protocol):
     """A delivery guarantee. Used by the Kafka thread alone."""
+
+    @property
+    def throttled(self) -> bool:
+        """Whether a broker lets it wait because of a quota."""
+        ...
 
     def open(self, timeout_s: float) -> bool:
         """Make ready to publish. False where the broker did not answer in time: call it again."""
@@ -80,6 +85,7 @@ class AtLeastOnceSink:
         self._settings = settings
         self._dead_letters = dead_letters
         self._patience_s = patience_s(settings) / 2
+        self._throttle = Throttle("producer")
         self._due_s = 0.0
         """When the producer is given up."""
         self._publisher = self._new_publisher()
@@ -90,7 +96,13 @@ class AtLeastOnceSink:
         self._alone: Ticket | None = None
         """The last one that was."""
         self._dropped: list[Ticket] = []
-        """Those that librdkafka had for too long, since this process stood still."""
+        """Those that librdkafka gave up: since this process stood still, or since the producer is over."""
+        self._over = False
+        """Whether the producer has failed for good."""
+
+    @property
+    def throttled(self) -> bool:
+        return self._throttle.on
 
     def open(self, timeout_s: float) -> bool:
         return True
@@ -103,7 +115,11 @@ class AtLeastOnceSink:
         elif self._is_stale(owned):
             self._begin_again(settlement, owned)
         deadline_s = time.monotonic() + timeout_s
-        if not self._published(deadline_s):
+        try:
+            if not self._published(deadline_s):
+                return False
+        except (KafkaException, SystemError) as exception:
+            self._failed(exception)
             return False
         return group.commit(positions(settlement), max(_LEAST_COMMIT_S, deadline_s - time.monotonic()))
 
@@ -111,14 +127,15 @@ class AtLeastOnceSink:
         self._publisher.close()
 
     def _new_publisher(self) -> Publisher:
-        producer = open_client(Producer, untransacted_properties(self._settings), ClientErrors("producer"))
+        properties = untransacted_properties(self._settings)
+        producer = open_client(Producer, properties, ClientErrors("producer"), self._throttle)
         return Publisher(producer)
 
     def _is_stale(self, owned: Mapping[Partition, Position]) -> bool:
         """Whether the producer holds something for too long, or something that is not ours any more."""
         waiting = self._publisher.waiting
         overdue = bool(waiting) and time.monotonic() >= self._due_s
-        return bool(self._dropped) or overdue or any(ticket.partition not in owned for ticket in waiting)
+        return self._over or bool(self._dropped) or overdue or any(ticket.partition not in owned for ticket in waiting)
 
     def _begin(self, tickets: Iterable[Ticket], owned: Mapping[Partition, Position]) -> None:
         """With those that are still ours."""
@@ -128,12 +145,17 @@ class AtLeastOnceSink:
     def _begin_again(self, settlement: Settlement, owned: Mapping[Partition, Position]) -> None:
         """Let a new producer begin with all that has no report."""
         # Before the old producer is closed: that reports what it held as purged.
-        left = {*self._publisher.waiting, *self._dropped, *self._again, *self._to_produce}
-        self._publisher.close()
+        refused = (ticket for ticket, _ in self._publisher.take_refused())
+        left = {*self._publisher.waiting, *refused, *self._dropped, *self._again, *self._to_produce}
+        try:
+            self._publisher.close()
+        except (KafkaException, SystemError) as exception:
+            self._failed(exception)
         self._dropped.clear()
         self._again.clear()
         log.warning("kafka.producer_renewed", outcomes=len(left), next="publish what is still ours again")
         self._publisher = self._new_publisher()
+        self._over = False
         self._begin((ticket for ticket in settlement.tickets if ticket in left), owned)
 
     def _published(self, deadline_s: float) -> bool:
@@ -159,20 +181,35 @@ class AtLeastOnceSink:
         while self._to_produce and not self._publisher.full:
             self._publisher.produce(self._to_produce.popleft())
 
+    def _failed(self, exception: KafkaException | SystemError) -> None:
+        """Let another producer go on, as far as that can help; a fatal error of librdkafka's is raised in a flush."""
+        error = error_in(exception)
+        if error is not None and verdict(error) is not Verdict.AGAIN:
+            raise never_again(error) from exception
+        self._over = True
+
     def _look_at_refused(self) -> None:
         """Put a dead letter in the place of an outcome that is refused for what it is; its neighbours are sent again.
 
-        Any other refusal is fatal, and so is that of a dead letter made here.
+        Fatal where the refusal is for good, or of a dead letter made here.
         """
+        again: set[Ticket] = set()
         for ticket, error in self._publisher.take_refused():
-            if error.code() == KafkaError._MSG_TIMED_OUT:
+            meaning = verdict(error)
+            if meaning is Verdict.STOP:
+                raise never_published(ticket, error)
+            if meaning is Verdict.AGAIN:
                 self._dropped.append(ticket)
                 continue
-            if not is_for_what_it_is(error):
-                raise never_published(ticket, error)
-            if ticket is not self._alone:
-                self._again.append(ticket)
-                continue
-            ticket.outcome = instead(ticket, error, self._dead_letters)
-            log.warning("kafka.outcome_refused", record=str(ticket.record.coordinates), error=error.str())
-            self._again.appendleft(ticket)
+            if ticket is self._alone:
+                ticket.outcome = instead(ticket, error, self._dead_letters)
+                log.warning("kafka.outcome_refused", record=str(ticket.record.coordinates), error=error.str())
+            again.add(ticket)
+        if again:
+            self._send_again(again)
+
+    def _send_again(self, refused: set[Ticket]) -> None:
+        """With those that wait for it, in their order: of several topics the reports come one topic after the other."""
+        assert self._settlement is not None
+        refused.update(self._again)
+        self._again = deque(ticket for ticket in self._settlement.tickets if ticket in refused)

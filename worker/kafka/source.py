@@ -10,11 +10,11 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from worker.errors import Fatal
-from worker.kafka.clients import ClientErrors, open_client
-from worker.kafka.committer import Committer
+from worker.kafka.clients import ClientErrors, Throttle, open_client
+from worker.kafka.committer import Committer, goes_again
 from worker.kafka.ledger import Partition, Position
 from worker.kafka.poll_errors import fatal
-from worker.kafka.properties import consumer_properties, patience_s
+from worker.kafka.properties import consumer_properties, patience_s, poll_interval_s
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.starts import Start, Starts
 from worker.kafka.window import Window
@@ -28,26 +28,6 @@ _LAST_COMMIT_S = 5.0
 
 _unanswered: list[Consumer] = []
 """Clients with a commit that was never answered: kept, since freeing one of them would wait for it."""
-
-# A commit refused with one of these is tried again after a poll, in which the rebalance behind it takes place.
-_COMMIT_AGAIN = {
-    KafkaError._TIMED_OUT,
-    KafkaError._TIMED_OUT_QUEUE,
-    KafkaError._TRANSPORT,
-    KafkaError._WAIT_COORD,
-    KafkaError._ALL_BROKERS_DOWN,
-    KafkaError._ASSIGNMENT_LOST,
-    KafkaError._NO_OFFSET,
-    KafkaError.REQUEST_TIMED_OUT,
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.NOT_COORDINATOR,
-    KafkaError.REBALANCE_IN_PROGRESS,
-    KafkaError.ILLEGAL_GENERATION,
-    KafkaError.UNKNOWN_MEMBER_ID,
-    KafkaError.STALE_MEMBER_EPOCH,
-    KafkaError.FENCED_MEMBER_EPOCH,
-}
 
 
 class Listener(Protocol):
@@ -79,10 +59,11 @@ class Source:
         A broker refuses the offsets of an older generation. It accepts those of a newer one for partitions that are
         someone else's by then (seen on Apache Kafka 4.3.1), so it is taken nowhere else.
         """
-        self.patience_s = patience_s(settings)
+        self.patience_s, self.poll_interval_s = patience_s(settings), poll_interval_s(settings)
         of_ours = {"on_commit": self._on_commit, "enable.partition.eof": window is not None}
         properties = {**consumer_properties(settings), **of_ours}
-        self._consumer = open_client(Consumer, properties, ClientErrors("consumer"))
+        self._throttle = Throttle("consumer")
+        self._consumer = open_client(Consumer, properties, ClientErrors("consumer"), self._throttle)
         self._committer = Committer(self._send_commit, self.committed)
         self._starts = Starts(settings, self._consumer, self.commit, window.bounds if window else None)
 
@@ -137,6 +118,11 @@ class Source:
 
     def _assigned(self, wanted: Callable[[Partition], bool]) -> list[TopicPartition]:
         return [entry for entry in self._consumer.assignment() if wanted((entry.topic, entry.partition))]
+
+    @property
+    def throttled(self) -> bool:
+        """Whether a broker lets it wait because of a quota."""
+        return self._throttle.on
 
     @property
     def paused(self) -> bool:
@@ -245,7 +231,7 @@ class Source:
             self._refused(error.args[0])
 
     def _refused(self, error: KafkaError) -> None:
-        if error.code() not in _COMMIT_AGAIN and not error.retriable():
+        if not goes_again(error):
             hint = "; ask for READ on the group" if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED else ""
             raise Fatal(f"Kafka refused to commit offsets: {error.str()} ({error.name()}){hint}; nothing was lost")
         log.warning("kafka.commit_refused", error=error.str(), code=error.name(), next="poll and try again")

@@ -86,9 +86,14 @@ class Reporter:
             self._count(ticket)
         log.info("settled", outcomes=len(tickets), ms=round(took_s * 1000, 1), in_flight=self.ledger.in_flight)
 
-    def settle_waits(self, outcomes: int) -> None:
-        """Note a settlement that could not be done in its time, and is tried again."""
+    def settle_waits(self, outcomes: int, *, throttled: bool) -> None:
+        """Note a settlement that could not be done in its time, and is tried again.
+
+        A broker that throttles is not away: it has said so itself (kafka.throttled).
+        """
         self.metrics.commits.labels("again").inc()
+        if throttled:
+            return
         if not self.broker_away:
             log.warning("kafka.settle_waits", outcomes=outcomes, next="try until the broker answers")
         self.broker_away = True

@@ -180,6 +180,7 @@ class KafkaThread:
     def _admit(self, timeout_s: float) -> None:
         """Take in what has arrived, as far as the budget goes, and hand it over together."""
         try:
+            self._settling.polls()
             message = self._source.poll(timeout_s)
             while message is not None:
                 self._open(message)

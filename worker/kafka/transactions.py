@@ -23,7 +23,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from worker.errors import Fatal
-from worker.kafka.clients import ClientErrors, open_client
+from worker.kafka.clients import ClientErrors, Throttle, error_in, open_client
 from worker.kafka.properties import transactional_properties
 from worker.kafka.publisher import Publisher
 from worker.kafka.settings import KafkaSettings
@@ -80,6 +80,7 @@ class Transactions:
         self._answer: Future[Any] = Future()
         """Of the offsets that were sent last."""
         self._answer_due_s = 0.0
+        self.throttle = Throttle("producer")
         self._renew()
 
     def ready(self, timeout_s: float) -> bool:
@@ -159,7 +160,7 @@ class Transactions:
 
     def _renew(self) -> None:
         properties = transactional_properties(self._settings, self._id)
-        self._producer = open_client(Producer, properties, ClientErrors("producer"))
+        self._producer = open_client(Producer, properties, ClientErrors("producer"), self.throttle)
         self.publisher = Publisher(self._producer)
         self.phase = Phase.OPENING
 
@@ -182,7 +183,7 @@ class Transactions:
         try:
             call(*arguments)
         except (KafkaException, SystemError) as exception:
-            error = _error_in(exception)
+            error = error_in(exception)
             if error is None:
                 raise Aborted("an error of the producer was lost: the next call says what it was") from exception
             if error.code() in _HINTS:
@@ -229,12 +230,3 @@ def _on_a_thread(call: Callable[[], Any]) -> Future[Any]:
     # A daemon: a call that never comes back must not keep the process from ending.
     threading.Thread(target=run, name="offsets", daemon=True).start()
     return answer
-
-
-def _error_in(exception: KafkaException | SystemError) -> KafkaError | None:
-    """What went wrong. A fatal error is raised in a callback, and the next callback of the same call trips over it.
-
-    None where it was lost on the way, as was seen of `flush` ("returned NULL without setting an exception").
-    """
-    cause = exception.__cause__ if isinstance(exception, SystemError) else exception
-    return cause.args[0] if isinstance(cause, KafkaException) else None

@@ -9,7 +9,7 @@ import structlog
 
 from worker.models.calibrate import Limits, choose, measure
 from worker.models.classifier import Classifier, OutOfMemory, Prepares
-from worker.models.load import Provenance, load_known
+from worker.models.load import Loaded, Provenance, load_known
 from worker.models.settings import BatchSettings, ModelSettings
 
 log = structlog.get_logger(__name__)
@@ -30,11 +30,11 @@ class Model:
     """Where it comes from; None of a classifier that was given."""
 
 
-def load_model(model: ModelSettings, batch: BatchSettings, given: Classifier | None) -> Model:
+def load_model(model: ModelSettings, batch: BatchSettings, given: Classifier | Loaded | None) -> Model:
     """The model that the settings name, or the one given. Raises ConfigurationError and Fatal as `load_known` does."""
-    if given is not None:
-        return Model(given, _settled(batch, given), None)
-    loaded = load_known(model)
+    loaded = load_known(model) if given is None else given
+    if not isinstance(loaded, Loaded):
+        return Model(loaded, _settled(batch, loaded), None)
     return Model(loaded.classifier, _settled(batch, loaded.classifier), loaded.provenance)
 
 

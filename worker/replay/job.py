@@ -10,7 +10,7 @@ from worker.kafka.offsets import TopicOffsets
 from worker.kafka.standing import Standing, length
 from worker.kafka.twins import make_twins
 from worker.models.classifier import Classifier
-from worker.models.load import load
+from worker.models.load import Loaded, load_known
 from worker.replay.derive import derived
 from worker.replay.plan import Plan, plan
 from worker.replay.request import Request
@@ -23,8 +23,12 @@ class Job:
 
     request: Request
     plan: Plan
-    classifier: Classifier
+    model: Classifier | Loaded
     live: Settings
+
+    @property
+    def classifier(self) -> Classifier:
+        return _classifier(self.model)
 
     def heading(self) -> str:
         """What it is, in lines for the operator."""
@@ -52,7 +56,7 @@ class Job:
     def worker(self) -> tuple[Worker, Standing]:
         """The worker that ends with the replay, and what is known of how far that is."""
         window = self.plan.window()
-        return Worker(self.plan.settings, self.classifier, window), window.standing
+        return Worker(self.plan.settings, self.model, window), window.standing
 
     def require_complete(self, standing: Standing) -> None:
         """Fatal where the replay was stopped before its end."""
@@ -69,8 +73,12 @@ def prepare(found: Resolved, request: Request, given: Classifier | None = None) 
     settings = found.settings
     # First what is quick to say: a model takes its time.
     look = TopicOffsets(settings.kafka, settings.kafka.topics.input, request.partitions)
-    classifier = given or load(settings.model)
-    identity = request.identity(look.topic, classifier.identity.fingerprint)
+    model = given or load_known(settings.model)
+    identity = request.identity(look.topic, _classifier(model).identity.fingerprint)
     port_is_told = found.origins.get(("observe", "port"), "").startswith("flag")
     own = derived(settings, request, identity, port_is_told=port_is_told)
-    return Job(request, plan(own, request, identity, look), classifier, settings)
+    return Job(request, plan(own, request, identity, look), model, settings)
+
+
+def _classifier(model: Classifier | Loaded) -> Classifier:
+    return model.classifier if isinstance(model, Loaded) else model

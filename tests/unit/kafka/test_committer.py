@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from worker.kafka import committer as room
-from worker.kafka.committer import Committer
+from worker.kafka.committer import Committer, goes_again
 from worker.kafka.ledger import Partition, Position
 
 SOON = 20.0
@@ -116,3 +116,16 @@ def test_an_older_commit_and_one_that_says_less_are_not_taken_for_this_one() -> 
     coordinator.committer = Committer(lambda positions: None, coordinator._tell)
     assert not coordinator.committer.commit({A: Position(2)}, AT_ONCE)
     assert not coordinator.committer.commit({A: Position(1, metadata="more is done")}, AT_ONCE)
+
+
+@pytest.mark.parametrize(
+    ("code", "again"),
+    [
+        (KafkaError.ILLEGAL_GENERATION, True),
+        (KafkaError._TIMED_OUT_QUEUE, True),
+        (KafkaError.GROUP_AUTHORIZATION_FAILED, False),
+        (KafkaError.OFFSET_METADATA_TOO_LARGE, False),
+    ],
+)
+def test_a_commit_is_tried_again_where_that_can_help(code: int, again: bool) -> None:
+    assert goes_again(KafkaError(code)) is again

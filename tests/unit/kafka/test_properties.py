@@ -33,3 +33,7 @@ def test_librdkafka_drops_what_is_older_than_the_groups_patience_but_not_within_
     settings = KafkaSettings(consumer_properties={"session.timeout.ms": 6000})
     assert untransacted_properties(settings)["message.timeout.ms"] == 3000
     assert transactional_properties(settings, "id")["message.timeout.ms"] == 0
+
+
+def test_a_transaction_finds_out_within_half_a_minute_that_its_topic_is_gone() -> None:
+    assert transactional_properties(KafkaSettings(), "id")["topic.metadata.refresh.interval.ms"] == 30_000

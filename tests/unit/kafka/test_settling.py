@@ -74,6 +74,8 @@ class Broker:
     asked_s: list[float] = field(default_factory=list)
     membership: Any = None
     patience_s: float = PATIENCE_S
+    poll_interval_s: float = 300.0
+    throttled: bool = False
 
     def open(self, timeout_s: float) -> bool:
         return True
@@ -152,6 +154,7 @@ class Desk:
     def cycle(self) -> None:
         """As the thread does."""
         self.run(self.settling.step)
+        self.run(self.settling.polls)
         self.run(self.settling.collect, 0)
         if self.run(self.settling.due):
             self.run(self.settling.settle, SETTLE_STEP_S)
@@ -244,6 +247,21 @@ def test_what_a_rebalance_took_while_it_was_settled_is_void_and_not_committed(de
     assert not desk.reporter.broker_away
 
 
+@pytest.mark.parametrize("client", ["_sink", "_reading"])
+def test_a_broker_that_throttles_is_not_said_to_be_away(desk: Desk, logs: list[EventDict], client: str) -> None:
+    desk.assign(A)
+    desk.finish(desk.open(A, 0))
+    throttled = Broker(desk.clock, answers=False, throttled=True)
+    desk.broker.answers = False
+    setattr(desk.settling, client, throttled)
+    desk.cycle()
+    assert not desk.reporter.broker_away
+    assert "kafka.settle_waits" not in [line["event"] for line in logs]
+    throttled.throttled = False
+    desk.cycle()
+    assert desk.reporter.broker_away
+
+
 def test_several_partitions_are_drained_under_one_deadline(desk: Desk, logs: list[EventDict]) -> None:
     desk.assign(A, B)
     tickets = desk.open(A, 0), desk.open(B, 0), desk.open(B, 1)
@@ -254,6 +272,36 @@ def test_several_partitions_are_drained_under_one_deadline(desk: Desk, logs: lis
     assert desk.clock.now_s == pytest.approx(began_s + 30, abs=0.01)
     assert desk.broker.asked_s[:29] == [SETTLE_STEP_S] * 29
     assert [line["left_to_the_next_owner"] for line in logs if line["event"] == "kafka.drain_deadline"] == [3]
+
+
+def test_a_drain_makes_no_poll_and_ends_before_the_group_gives_its_partitions_away(desk: Desk) -> None:
+    desk.broker.poll_interval_s = 20.0
+    desk.assign(A)
+    desk.finish(desk.open(A, 0))
+    desk.broker.answers = False
+    desk.run(desk.settling.polls)
+    polled_s = desk.clock.now_s
+    desk.clock.now_s += 5
+    desk.run(desk.settling.drain, [A])
+    assert desk.clock.now_s == pytest.approx(polled_s + 20, abs=0.01)
+    assert desk.broker.committed == {}
+
+
+@pytest.mark.parametrize(("unpolled_s", "void"), [(19.9, False), (20.0, True)])
+def test_after_the_poll_interval_without_a_poll_all_in_flight_is_void_though_the_thread_went_on(
+    desk: Desk, unpolled_s: float, void: bool
+) -> None:
+    desk.broker.poll_interval_s = 20.0
+    desk.assign(A)
+    ticket = desk.open(A, 0)
+    desk.finish(ticket)
+    desk.run(desk.settling.polls)
+    desk.clock.now_s += unpolled_s
+    desk.run(desk.settling.step)
+    desk.run(desk.settling.collect, 0)
+    desk.run(desk.settling.settle, SETTLE_STEP_S)
+    assert desk.broker.committed == ({} if void else {A: 1})
+    assert desk.abandoned == ([ticket] if void else [])
 
 
 def test_the_last_step_of_a_drain_is_no_longer_than_what_is_left(desk: Desk) -> None:

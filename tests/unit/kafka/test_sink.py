@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 
 from worker.errors import Fatal, Reason
 from worker.kafka import sink as room
@@ -32,6 +32,9 @@ class Broker:
         self.drops = False
         self.blames: dict[bytes, int] = {}
         """Values that it refuses, and with them the whole of their batch."""
+        self.fatal: list[int] = []
+        """What is wrong for good with the producers to come, one after the other."""
+        self.fatal_at_close = 0
 
     @property
     def handed_in(self) -> list[list[bytes]]:
@@ -59,6 +62,14 @@ class FakeProducer:
 
     def flush(self, timeout_s: float) -> None:
         waiting, self._waiting = self._waiting, []
+        if self._broker.fatal and not self._purged:
+            # Some have their reports by then, and what is wrong may be raised in their place or when it is closed.
+            for _, report in waiting[::2]:
+                report(KafkaError(KafkaError._PURGE_QUEUE), None)
+            self._waiting = waiting[1::2]
+            raise KafkaException(KafkaError(self._broker.fatal.pop(0)))
+        if self._broker.fatal_at_close and self._purged:
+            raise KafkaException(KafkaError(self._broker.fatal_at_close))
         batch_fails = any(value in self._broker.blames for value, _ in waiting)
         for value, report in waiting:
             if batch_fails:
@@ -254,6 +265,55 @@ def test_any_other_refusal_ends_the_worker_and_nothing_is_committed(broker: Brok
     bench = Bench(broker, 2)
     broker.blames = {bench.values[0]: code}
     with pytest.raises(Fatal, match=f"topic 'results'.*{KafkaError(code).name()}"):
+        bench.settle()
+    assert bench.group.commits == []
+
+
+@pytest.mark.parametrize("code", [KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND, KafkaError.KAFKA_STORAGE_ERROR])
+def test_one_that_an_outage_costs_goes_again_in_order_by_a_new_producer(broker: Broker, code: int) -> None:
+    bench = Bench(broker, 6)
+    broker.blames = dict.fromkeys(bench.values, code)
+    assert not bench.settle()
+    broker.blames = {}
+    assert bench.settle()
+    assert broker.handed_in == [bench.of(0) + bench.of(1)] * 2
+    assert len(bench.group.commits) == 1
+
+
+def test_a_producer_that_lost_count_is_replaced_and_all_without_a_report_goes_again(broker: Broker) -> None:
+    bench = Bench(broker, 6)
+    broker.fatal = [KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER]
+    assert not bench.settle()
+    assert bench.group.commits == []
+    broker.answer = lambda value: False
+    assert not bench.settle()
+    assert len(broker.producers) == 2
+    assert not bench.settle(), "the new one has its time"
+    broker.answer = lambda value: True
+    assert bench.settle()
+    assert broker.handed_in == [bench.of(0) + bench.of(1)] * 2
+
+
+def test_what_a_producer_says_when_it_is_closed_is_looked_at_too(broker: Broker) -> None:
+    bench = Bench(broker, 6)
+    broker.drops = True
+    broker.fatal_at_close = KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER
+    assert not bench.settle()
+    broker.drops = False
+    assert bench.settle()
+    assert broker.handed_in == [bench.of(0) + bench.of(1)] * 2
+    bench = Bench(broker, 6)
+    broker.drops = True
+    assert not bench.settle()
+    broker.fatal_at_close = KafkaError.CLUSTER_AUTHORIZATION_FAILED
+    with pytest.raises(Fatal, match="ask for IDEMPOTENT_WRITE"):
+        bench.settle()
+
+
+def test_a_producer_that_no_right_lets_begin_ends_the_worker_which_says_what_to_ask_for(broker: Broker) -> None:
+    bench = Bench(broker, 2)
+    broker.fatal = [KafkaError.CLUSTER_AUTHORIZATION_FAILED]
+    with pytest.raises(Fatal, match="ask for IDEMPOTENT_WRITE on the cluster"):
         bench.settle()
     assert bench.group.commits == []
 

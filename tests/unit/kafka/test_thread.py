@@ -24,6 +24,10 @@ class NotingSink:
     def __init__(self) -> None:
         self.committed: list[Mapping[Partition, Position]] = []
 
+    @property
+    def throttled(self) -> bool:
+        return False
+
     def open(self, timeout_s: float) -> bool:
         return True
 

@@ -1,0 +1,78 @@
+"""A rebalance in which librdkafka has no membership to tell, as it was seen while the brokers were away.
+
+No broker can be made to bring that about, so the client of the callback is a fake; a closed one is real, and has none
+either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from worker.kafka.ledger import Partition
+from worker.kafka.settings import KafkaSettings
+from worker.kafka.source import Source, _membership
+from worker.kafka.starts import Start
+
+NOWHERE = "127.0.0.1:1"
+
+
+class Leaving:
+    """A client that has left its group by itself."""
+
+    def __init__(self) -> None:
+        self.unassigned: list[TopicPartition] = []
+
+    def consumer_group_metadata(self) -> object:
+        raise RuntimeError("no group metadata")
+
+    def incremental_unassign(self, partitions: list[TopicPartition]) -> None:
+        self.unassigned += partitions
+
+
+class Noting:
+    """Notes what it hears of rebalances."""
+
+    def __init__(self) -> None:
+        self.heard: list[Partition] = []
+
+    def waiting(self) -> bool:
+        return True
+
+    def assigned(self, starts: Mapping[Partition, Start]) -> None: ...
+
+    def revoked(self, partitions: Sequence[Partition]) -> None:
+        self.heard += partitions
+
+    def lost(self, partitions: Sequence[Partition]) -> None: ...
+
+
+@pytest.fixture
+def listener() -> Noting:
+    return Noting()
+
+
+@pytest.fixture
+def source(listener: Noting) -> Source:
+    return Source(KafkaSettings(bootstrap_servers=NOWHERE), listener)
+
+
+def test_partitions_are_given_up_and_drained_though_there_is_no_membership_any_more(
+    source: Source, listener: Noting
+) -> None:
+    client: Any = Leaving()
+    source.membership = "that of before"
+    source._on_revoke(client, [TopicPartition("images", 3)])
+    assert listener.heard == [("images", 3)]
+    assert client.unassigned == [TopicPartition("images", 3)]
+    assert source.membership is None, "a transaction would send its offsets with one that is over"
+    assert source.poll(0) is None, "what failed in a callback is raised by the poll"
+
+
+def test_a_client_that_is_closed_has_no_membership() -> None:
+    consumer = Consumer({"bootstrap.servers": NOWHERE, "group.id": "images", "log_level": 0})
+    consumer.close()
+    assert _membership(consumer) is None
