@@ -214,6 +214,31 @@ def test_what_is_held_by_a_thread_that_missed_its_polls_is_void(broker: Cluster)
     assert [json.loads(message.value() or b"")["by"] for message in seen] == ["heir"]
 
 
+def test_a_worker_that_is_stopped_while_its_broker_says_nothing_leaves_all_the_same(
+    kafka: kafka_server.RealKafka, tmp_path: Path
+) -> None:
+    """A broker that stands still is worse than one that is gone: what was sent to it is waited for."""
+    kinds = [f"kafka.delivery={delivery}" for delivery in ("at-least-once", "exactly-once")]
+    with held() as server, ExitStack() as stack:
+        scenes = [Scene(kafka, tmp_path, server, kind) for kind in kinds]
+        workers = [stack.enter_context(worker_process(each.flags, each.log)) for each in scenes]
+        for each in scenes:
+            each.produce(20)
+            wait_for(each.done, "the first events are done")
+            each.produce(40, held=True)
+        wait_for(lambda: server.asked == 40 * len(scenes), "the next ones are taken in")
+        kafka.brokers[0].signal(signal.SIGSTOP)
+        stack.callback(kafka.brokers[0].signal, signal.SIGCONT)
+        server.gate.set()
+        for each in scenes:
+            each.says("kafka.settle_waits")
+        for worker in workers:
+            worker.send_signal(signal.SIGTERM)
+        assert [worker.wait(60) for worker in workers] == [0, 0]
+    for each in scenes:
+        each.says("worker.stopped")
+
+
 def test_a_drain_at_a_stop_ends_before_others_take_over_and_what_comes_late_is_void(broker: Cluster) -> None:
     """It makes no poll: a drain deadline beyond max.poll.interval.ms would have others work on the same records."""
     topics = broker.topics(partitions=1)

@@ -60,6 +60,8 @@ class Combination:
             "images.read_timeout_s=60",
             "images.retries=20",
             "images.retry_base_s=0.1",
+            # A worker that stands still ends, with its stack in the log: what it must never do.
+            "observe.stuck_after_s=30",
             "observe.log_format=json",
         ]
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import wait
 from typing import Any, Protocol
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from worker.errors import Fatal
+from worker.kafka.aside import aside
 from worker.kafka.clients import ClientErrors, Throttle, open_client
 from worker.kafka.committer import Committer, goes_again
 from worker.kafka.ledger import Partition, Position
@@ -26,8 +28,11 @@ _LAST_POLL_S = 0.1
 _LAST_COMMIT_S = 5.0
 """How long leaving waits for a commit under way."""
 
-_unanswered: list[Consumer] = []
-"""Clients with a commit that was never answered: kept, since freeing one of them would wait for it."""
+_GOODBYE_S = 5.0
+"""A broker that is there answers within milliseconds. librdkafka's `close` waits without a limit: for the answer to a
+commit, and once it did not come back though none was under way (seen in 2.16, in chaos)."""
+_kept: list[Consumer] = []
+"""Clients whose goodbye was not answered: kept, since freeing one of them would wait for it."""
 
 
 class Listener(Protocol):
@@ -51,6 +56,8 @@ class Source:
         self._window = window
         self._listener = listener
         self._failure: BaseException | None = None
+        self._left = False
+        """Whether we are gone without a goodbye: what is heard of the group after that is of no use."""
         self._paused = False
         self._held: set[Partition] = set()
         self.membership: Any = None
@@ -157,16 +164,17 @@ class Source:
         }
 
     def close(self) -> None:
-        """Leave the group. Runs the revoke callback for what is still assigned."""
+        """Leave the group in bounded time. Runs the revoke callback for what is still assigned, on another thread."""
         deadline_s = time.monotonic() + _LAST_COMMIT_S
         while self._committer.unanswered and time.monotonic() < deadline_s:
             self._consumer.poll(_LAST_POLL_S)
-        if self._committer.unanswered:
-            # Closing would wait for the commit. The group notices by its session that we are gone.
-            log.error("kafka.commit_unanswered", next="leave without saying good-bye")
-            _unanswered.append(self._consumer)
+        goodbye = aside(self._consumer.close, "goodbye")
+        if not wait([goodbye], _GOODBYE_S).done:
+            log.error("kafka.goodbye_unanswered", next="leave without one: the group notices when the session is over")
+            self._left = True
+            _kept.append(self._consumer)
             return
-        self._consumer.close()
+        goodbye.result()
         self._raise_failure()
 
     # No exception may leave a callback: librdkafka's binding would throw fetched messages away.
@@ -203,6 +211,8 @@ class Source:
         self._guarded(act)
 
     def _guarded(self, act: Callable[[], None]) -> None:
+        if self._left:
+            return
         try:
             act()
         except BaseException as failure:  # noqa: BLE001 - kept, and raised by the poll it happened in

@@ -12,7 +12,6 @@ in good time the producer is given up with it: the next one fences it.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
@@ -23,6 +22,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from worker.errors import Fatal
+from worker.kafka.aside import aside
 from worker.kafka.clients import ClientErrors, Throttle, error_in, open_client
 from worker.kafka.properties import transactional_properties
 from worker.kafka.publisher import Publisher
@@ -107,7 +107,7 @@ class Transactions:
     def send_offsets(self, offsets: Sequence[TopicPartition], membership: Any) -> None:
         """Begin to put the offsets into the transaction; `offsets_taken` has the answer."""
         send, patience_s = self._producer.send_offsets_to_transaction, min(_OFFSETS_S, self._timeout_s)
-        self._answer = _on_a_thread(lambda: send(list(offsets), membership, patience_s))
+        self._answer = aside(lambda: send(list(offsets), membership, patience_s), "offsets")
         self._answer_due_s = time.monotonic() + patience_s + _LATE_S
         self.phase = Phase.SENDING
 
@@ -216,17 +216,3 @@ class Transactions:
             f"Kafka transactions with the id {self._id!r}: {error.str()} ({error.name()}): {hint}; "
             "what was not committed will be done again"
         )
-
-
-def _on_a_thread(call: Callable[[], Any]) -> Future[Any]:
-    answer: Future[Any] = Future()
-
-    def run() -> None:
-        try:
-            answer.set_result(call())
-        except BaseException as error:  # noqa: BLE001 - raised by whoever takes the answer
-            answer.set_exception(error)
-
-    # A daemon: a call that never comes back must not keep the process from ending.
-    threading.Thread(target=run, name="offsets", daemon=True).start()
-    return answer

@@ -1,11 +1,12 @@
-"""A rebalance in which librdkafka has no membership to tell, as it was seen while the brokers were away.
+"""What librdkafka does now and then: a rebalance in which it has no membership to tell, a goodbye that never ends.
 
-No broker can be made to bring that about, so the client of the callback is a fake; a closed one is real, and has none
-either.
+Both were seen while the brokers were away, and no broker can be made to bring them about: so the clients here are
+fakes. A closed client is real, and has no membership either.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -76,3 +77,26 @@ def test_a_client_that_is_closed_has_no_membership() -> None:
     consumer = Consumer({"bootstrap.servers": NOWHERE, "group.id": "images", "log_level": 0})
     consumer.close()
     assert _membership(consumer) is None
+
+
+class Endless:
+    """A client whose goodbye is answered when it is let go."""
+
+    def __init__(self) -> None:
+        self.let_go = threading.Event()
+
+    def close(self) -> None:
+        self.let_go.wait()
+
+
+def test_a_goodbye_that_is_not_answered_keeps_no_worker_from_leaving_and_later_callbacks_do_nothing(
+    source: Source, listener: Noting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.kafka.source._GOODBYE_S", 0.01)
+    client = Endless()
+    source._consumer = client  # type: ignore[assignment]
+    source.close()
+    assert not client.let_go.is_set()
+    source._on_revoke(Leaving(), [TopicPartition("t", 0)])  # type: ignore[arg-type]
+    assert listener.heard == []
+    client.let_go.set()
