@@ -17,6 +17,7 @@ from worker.kafka.poll_errors import fatal
 from worker.kafka.properties import consumer_properties, patience_s, poll_interval_s
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.starts import Start, Starts
+from worker.kafka.topic_id import TopicWatch
 from worker.kafka.window import Window
 from worker.records import Coordinates, SourceRecord
 
@@ -65,7 +66,9 @@ class Source:
         self._throttle = Throttle("consumer")
         self._consumer = open_client(Consumer, properties, ClientErrors("consumer"), self._throttle)
         self._committer = Committer(self._send_commit, self.committed)
-        self._starts = Starts(settings, self._consumer, self.commit, window.bounds if window else None)
+        self._watch = TopicWatch(settings, replay=window is not None)
+        bounds = window.bounds if window else None
+        self._starts = Starts(settings, self._consumer, self.commit, self._watch, bounds)
 
     def subscribe(self) -> bool:
         """Join the group. False where the broker did not answer in time what has to be known first: call it again."""
@@ -81,6 +84,7 @@ class Source:
 
     def poll(self, timeout_s: float) -> Message | None:
         """The next message, or None. Rebalance callbacks run in here; what failed in one is raised from here."""
+        self._watch.look()
         message = self._consumer.poll(timeout_s)
         self._raise_failure()
         if message is None or (self._window is not None and not self._window.takes(message)):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import structlog
@@ -26,6 +26,7 @@ from worker.kafka.bounds import Bounds
 from worker.kafka.ledger import Partition, Position
 from worker.kafka.progress import Progress, parse
 from worker.kafka.settings import KafkaSettings
+from worker.kafka.topic_id import TopicWatch
 
 A = TypeVar("A")
 
@@ -67,7 +68,12 @@ class Starts:
     """
 
     def __init__(
-        self, settings: KafkaSettings, consumer: Consumer, commit: Commit, bounds: Bounds | None = None
+        self,
+        settings: KafkaSettings,
+        consumer: Consumer,
+        commit: Commit,
+        watch: TopicWatch,
+        bounds: Bounds | None = None,
     ) -> None:
         """`bounds`: of a replay, which decides where there is no committed offset."""
         self._bounds = bounds
@@ -75,6 +81,7 @@ class Starts:
         self._at_end = settings.start == "latest"
         self._consumer = consumer
         self._commit = commit
+        self._watch = watch
         self._old: Collection[Partition] = ()
         """The partitions that were there when the group began; none where it began before this member looked."""
 
@@ -133,7 +140,9 @@ class Starts:
             return None
 
     def _find(self, partitions: Iterable[Partition]) -> dict[Partition, Start]:
-        return {(entry.topic, entry.partition): self._start(entry) for entry in self._committed(partitions)}
+        committed = self._committed(partitions)
+        topic_id = self._watch.now() if committed else None
+        return {(entry.topic, entry.partition): self._start(entry, topic_id) for entry in committed}
 
     def _find_old(self) -> Collection[Partition]:
         numbers = self._consumer.list_topics(self._topic, timeout=_ASK_S).topics[self._topic].partitions
@@ -148,18 +157,24 @@ class Starts:
                 raise KafkaException(entry.error)
         return found
 
-    def _start(self, entry: TopicPartition) -> Start:
-        partition = (entry.topic, entry.partition)
+    def _start(self, entry: TopicPartition, topic_id: str | None) -> Start:
+        """What is committed from here on names the topic; where it is not known now, as the last commit did."""
         if entry.offset >= 0:
             progress = _progress(entry)
+            self._watch.check(entry.partition, progress)
             if self._bounds is not None:
                 self._bounds.check(progress)
-            return Start(Position(entry.offset, entry.leader_epoch, entry.metadata or ""), progress)
+            position = Position(entry.offset, entry.leader_epoch, entry.metadata or "")
+            return Start(position, replace(progress, topic_id=topic_id or progress.topic_id))
+        begin = replace(self._begin((entry.topic, entry.partition)), topic_id=topic_id)
+        return Start(Position(begin.base, metadata=begin.metadata), begin, committed=False)
+
+    def _begin(self, partition: Partition) -> Progress:
+        """Where nothing is committed."""
         if self._bounds is not None and (begin := self._bounds.begin(partition)) is not None:
-            return Start(Position(begin.base, metadata=begin.metadata), begin, committed=False)
+            return begin
         low, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), timeout=_ASK_S)
-        offset = high if self._at_end and partition in self._old else low
-        return Start(Position(offset), Progress(offset), committed=False)
+        return Progress(high if self._at_end and partition in self._old else low)
 
 
 def _progress(entry: TopicPartition) -> Progress:
