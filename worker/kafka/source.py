@@ -16,7 +16,7 @@ from worker.kafka.ledger import Partition, Position
 from worker.kafka.poll_errors import fatal
 from worker.kafka.properties import consumer_properties, patience_s, poll_interval_s
 from worker.kafka.settings import KafkaSettings
-from worker.kafka.starts import Start, Starts
+from worker.kafka.starts import Start, Starts, validate
 from worker.kafka.topic_id import TopicWatch
 from worker.kafka.window import Window
 from worker.records import Coordinates, SourceRecord
@@ -182,6 +182,7 @@ class Source:
             begin = {partition: start.position for partition, start in starts.items()}
             # Without their starts, at a stop, they are assigned to be given back: their records find no ticket.
             consumer.incremental_assign(list(kafka_offsets(begin)) if starts else partitions)
+            validate(consumer, kafka_offsets(begin))
             # librdkafka remembers a pause of an earlier assignment (seen in 2.16.1): say what holds now, either way.
             (consumer.pause if self._paused else consumer.resume)(partitions)
             self._listener.assigned(starts)

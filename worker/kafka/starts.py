@@ -9,6 +9,9 @@ Where there is no committed offset, a replay begins where it was asked to (bound
 only of what was there when the group began: a partition that was added later is read from its beginning. To tell the
 two apart, a start at the end of a partition is committed before anything is read. That also keeps what comes between
 this start and the first settlement (KAFKA-12261).
+
+A committed offset counts a log that may be no more: its topic was made again (topic_id.py), or a leader was elected
+that had fewer of its records. Both are looked at before anything is read.
 """
 
 from __future__ import annotations
@@ -36,6 +39,7 @@ _ASK_S = 1.0
 """How long one question may take, and how long the thread does nothing else while it waits."""
 _PAUSE_S = 0.2
 """Between a question that failed and the next, at least."""
+_SEEK_AGAIN_S = 0.005
 _PATIENCE_S = 120.0
 """How long all of it may take: longer than a transaction may stay open, shorter than `max.poll.interval.ms`."""
 
@@ -185,3 +189,28 @@ def _progress(entry: TopicPartition) -> Progress:
             f"what the group committed for {entry.topic}[{entry.partition}] at {entry.offset} cannot be read: {error}: "
             "run the release that wrote it, or do the partition again from there: `image-worker offsets set`"
         ) from error
+
+
+def validate(consumer: Consumer, starts: Iterable[TopicPartition], patience_s: float = _ASK_S) -> None:
+    """Have the leaders asked whether their logs still have what was read before these assigned starts (KIP-320).
+
+    librdkafka asks when it seeks, not when partitions are assigned (seen in 2.16). Where the answer is no, a poll says
+    so, before it brings records. `patience_s`: for a commit that is under way, which holds the assignment back.
+    """
+    give_up_s = time.monotonic() + patience_s
+    for start in starts:
+        while start.leader_epoch is not None and not _sought(consumer, start):
+            if time.monotonic() >= give_up_s:
+                log.warning("kafka.start_unchecked", partition=f"{start.topic}[{start.partition}]", next="read on")
+                break
+            time.sleep(_SEEK_AGAIN_S)
+
+
+def _sought(consumer: Consumer, start: TopicPartition) -> bool:
+    try:
+        consumer.seek(start)
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError._STATE:
+            raise
+        return False
+    return True
