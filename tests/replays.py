@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass, replace
 from typing import Any
 
+import structlog
 from typer.testing import CliRunner
 
 from tests.cli import ROOT, environment
@@ -65,7 +66,9 @@ class Ended:
 def invoke(cluster: Cluster, topics: Topics, words: list[str], *flags: str) -> Ended:
     """A command in this process, for those that end as functions do."""
     settings = [word for flag in cluster.flags(topics, *flags) for word in ("--set", flag)]
+    log = structlog.get_config()
     result = CliRunner().invoke(app, [*settings, *words])
+    structlog.configure(**log)  # the command's goes to a stderr that is closed by now
     if isinstance(result.exception, Fatal):
         return Ended(result.exception.exit_code, result.stdout, f"image-worker: {result.exception}\n")
     return Ended(result.exit_code, result.stdout, result.stderr)

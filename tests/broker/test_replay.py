@@ -28,6 +28,7 @@ from tests.replays import command, invoke, job, other_model, outputs, replayed, 
 from tests.workers import running, until
 from worker.errors import Fatal
 from worker.kafka.groups import GroupLook
+from worker.kafka.ledger import Position
 from worker.replay.job import Job
 from worker.replay.request import Request
 
@@ -337,7 +338,7 @@ async def test_an_id_that_was_used_for_another_window_is_refused(broker: Cluster
     with pytest.raises(Fatal, match="a replay of this id has another --from, --to or --partitions"):
         job(broker, topics, Request("0", "6", id="mine"))
     look = GroupLook(broker.settings(topics).kafka, f"{topics.group}.replay.mine")
-    look.set(topics.input, {0: 2})
+    look.set(topics.input, {0: Position(2)})
     with pytest.raises(Fatal, match="offsets that no replay committed"):
         job(broker, topics, Request("0", "5", id="mine"))
 

@@ -33,11 +33,14 @@ def show(context: typer.Context, name: Group = None, partitions: Partitions = ""
     look, found, _ = _looks(context, name, partitions)
     membership = found.membership()
     typer.echo(f"group {found.group}: {membership}")
+    shown = standings(look, found, membership)
     rows = [
         (n, s.committed, s.extent.low, s.extent.high, s.lag, s.ahead or None, s.until, s.member)
-        for n, s in standings(look, found, membership).items()
+        for n, s in shown.items()
     ]
     _print(look.topic, ("committed", "low", "high", "lag", "done ahead", "until", "member"), rows)
+    if outlived := ",".join(str(n) for n, s in shown.items() if s.outlived):
+        typer.echo(f"committed for a topic of this name that was deleted: --partitions {outlived}: see `offsets set`")
 
 
 @group.command("set")
@@ -58,7 +61,7 @@ def set_(
     planned = moves(look, found, point, "--to")
     rows = [(n, move.before, move.after, move.effect) for n, move in planned.items()]
     if not dry_run:
-        found.set(look.topic, {number: move.after for number, move in planned.items()})
+        found.set(look.topic, {number: move.position for number, move in planned.items()})
     _print(look.topic, ("before", "after", "effect"), rows)
     typer.echo(f"group {found.group}: {'nothing was changed' if dry_run else 'moved'}")
 

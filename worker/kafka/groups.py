@@ -109,9 +109,9 @@ class GroupLook:
             else:
                 return {e.partition: Position(e.offset, metadata=e.metadata or "") for e in found if e.offset >= 0}
 
-    def set(self, topic: str, offsets: Mapping[int, int]) -> None:
-        """Commit offsets in the name of a group that has no members."""
-        entries = [TopicPartition(topic, number, offset) for number, offset in offsets.items()]
+    def set(self, topic: str, positions: Mapping[int, Position]) -> None:
+        """Commit in the name of a group that has no members."""
+        entries = [TopicPartition(topic, n, each.offset, metadata=each.metadata) for n, each in positions.items()]
         wanted = ConsumerGroupTopicPartitions(self.group, entries)
         futures = self._admin.alter_consumer_group_offsets([wanted], request_timeout=_TIMEOUT_S)
         try:

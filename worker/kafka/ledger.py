@@ -18,10 +18,12 @@ by then belongs to someone else. The broker does not refuse such a commit (seen 
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import takewhile
+from operator import itemgetter
 
 from worker.errors import Fatal
 from worker.kafka.progress import Progress, Span
@@ -42,8 +44,6 @@ class Ticket:
     size_bytes: int
     follows: int
     """The offset after the record before it: what lies between the two is no record."""
-    leader_epoch: int | None = None
-    """Of the record's batch, so that a commit tells the broker of a truncated log (KIP-320)."""
     outcome: Outcome | None = None
     stage: str = "event"
     """Where the record is on its way; written by the pipeline, shown in /status."""
@@ -71,6 +71,8 @@ class Position:
 
     offset: int
     leader_epoch: int | None = None
+    """Of the last record before it, where that is known: whoever goes on there asks whether the log still has it
+    (KIP-320). That of an earlier record would make the log look truncated."""
     metadata: str = ""
 
 
@@ -83,7 +85,8 @@ class _Lane:
     follows: int
     """The offset after the last record that was read."""
     tickets: OrderedDict[int, Ticket] = field(default_factory=OrderedDict)
-    leader_epoch: int | None = None
+    epochs: list[tuple[int, int | None]] = field(default_factory=list)
+    """Leader epochs, each with the offset of the first record of it, from the one before the start on."""
     finished: list[Ticket] = field(default_factory=list)
     """Out of order: those that are finished and not in a settlement yet."""
     full: bool = False
@@ -91,6 +94,16 @@ class _Lane:
 
     def after(self, tickets: Iterable[Ticket]) -> Progress:
         return self.progress.after(ticket.span for ticket in tickets)
+
+    def read(self, offset: int, leader_epoch: int | None) -> None:
+        self.follows = offset + 1
+        if not self.epochs or self.epochs[-1][1] != leader_epoch:
+            self.epochs.append((offset, leader_epoch))
+
+    def position(self, progress: Progress) -> Position:
+        """What to commit for this progress. What an earlier owner did may be passed before it was read here."""
+        _, leader_epoch = self.epochs[bisect_left(self.epochs, progress.base, key=itemgetter(0)) - 1]
+        return Position(progress.base, leader_epoch if progress.base <= self.follows else None, progress.metadata)
 
 
 class Ledger:
@@ -116,11 +129,15 @@ class Ledger:
         """The partitions that should be read no further until their oldest record is done."""
         return {partition for partition, lane in self._lanes.items() if lane.full}
 
-    def assign(self, partition: Partition, progress: Progress) -> None:
-        """Begin a new epoch of a partition, which is done so far. One that is already assigned stays as it is."""
+    def assign(self, partition: Partition, progress: Progress, leader_epoch: int | None = None) -> None:
+        """Begin a new epoch of a partition, which is done so far. One that is already assigned stays as it is.
+
+        `leader_epoch`: of the last record before the base, where it was committed.
+        """
         if partition not in self._lanes:
             self._epoch += 1
-            self._lanes[partition] = _Lane(self._epoch, progress, progress.base)
+            lane = self._lanes[partition] = _Lane(self._epoch, progress, progress.base)
+            lane.read(progress.base - 1, leader_epoch)
 
     def open(
         self, record: SourceRecord, *, now_s: float, size_bytes: int, leader_epoch: int | None = None
@@ -138,10 +155,11 @@ class Ledger:
                 f"{record.coordinates} came when the partition was read up to {lane.follows}: the topic was truncated "
                 "or made again; nothing was committed for it: see `image-worker offsets show`, then `offsets set`"
             )
-        follows, lane.follows = lane.follows, offset + 1
+        follows = lane.follows
+        lane.read(offset, leader_epoch)
         if offset in lane.progress:
             return None
-        ticket = Ticket(record, lane.epoch, now_s, size_bytes, follows, leader_epoch)
+        ticket = Ticket(record, lane.epoch, now_s, size_bytes, follows)
         lane.tickets[offset] = ticket
         self.in_flight += 1
         self.in_flight_bytes += size_bytes
@@ -172,8 +190,7 @@ class Ledger:
         positions: dict[Partition, Position] = {}
         for partition, tickets in self._owned(settlement).items():
             lane = self._lanes[partition]
-            progress = lane.after(tickets)
-            positions[partition] = Position(progress.base, _leader_epoch(lane, progress, tickets), progress.metadata)
+            positions[partition] = lane.position(lane.after(tickets))
         return positions
 
     def settled(self, settlement: Settlement) -> list[Ticket]:
@@ -184,8 +201,7 @@ class Ledger:
         left: list[Ticket] = []
         for partition, tickets in self._owned(settlement).items():
             lane = self._lanes[partition]
-            progress = lane.after(tickets)
-            lane.leader_epoch, lane.progress = _leader_epoch(lane, progress, tickets), progress
+            lane.progress = lane.after(tickets)
             for ticket in tickets:
                 del lane.tickets[ticket.record.coordinates.offset]
                 self._close(ticket)
@@ -248,9 +264,3 @@ def _as_finished(lane: _Lane) -> list[Ticket]:
     count = max(len(_prefix(lane)), lane.progress.room) if lane.full else len(ripe)
     lane.finished = ripe[count:]
     return ripe[:count]
-
-
-def _leader_epoch(lane: _Lane, progress: Progress, tickets: Iterable[Ticket]) -> int | None:
-    """That of the last of the tickets before the offset; where there is none, of the one before."""
-    passed = [ticket for ticket in tickets if ticket.record.coordinates.offset < progress.base]
-    return passed[-1].leader_epoch if passed else lane.leader_epoch

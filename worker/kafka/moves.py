@@ -14,7 +14,7 @@ from worker.kafka.groups import GroupLook, Membership
 from worker.kafka.ledger import Position
 from worker.kafka.offsets import Extent, TopicOffsets
 from worker.kafka.points import Point
-from worker.kafka.progress import parse
+from worker.kafka.progress import Progress, parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +30,13 @@ class Standing:
     """Of a replay, its end."""
     member: str | None
     """Who has the partition."""
+    outlived: bool = False
+    """Whether it was committed for a topic of this name that was deleted: then it says nothing of this one."""
 
     @property
     def lag(self) -> int | None:
         """Offsets that are still to be done; each holds one record at most."""
-        if self.committed is None:
+        if self.committed is None or self.outlived:
             return None
         end = self.extent.high if self.until is None else self.until
         return max(0, end - max(self.committed, self.extent.low))
@@ -45,8 +47,16 @@ class Move:
     """A partition's committed offset before and after."""
 
     before: int | None
+    """None where the group has committed nothing, or for a topic of this name that was deleted."""
     after: int
     extent: Extent
+    topic_id: str | None = None
+    """Of the topic that the offset is of: it is committed with it."""
+
+    @property
+    def position(self) -> Position:
+        """What is committed."""
+        return Position(self.after, metadata=Progress(self.after, topic_id=self.topic_id).metadata)
 
     @property
     def effect(self) -> str:
@@ -61,19 +71,24 @@ class Move:
 
 def standings(look: TopicOffsets, group: GroupLook, membership: Membership) -> dict[int, Standing]:
     """Where a group is in each partition."""
-    extents, committed = look.extents(), group.committed(look.topic, look.numbers)
+    extents, topic_id = look.extents(), look.topic_id()
+    committed = {n: _progress(position) for n, position in group.committed(look.topic, look.numbers).items()}
     owners = {partition: str(member) for member in membership.members for partition in member.partitions}
-    return {n: _standing(extents[n], committed.get(n), owners.get((look.topic, n))) for n in look.numbers}
+    return {n: _standing(extents[n], committed.get(n), owners.get((look.topic, n)), topic_id) for n in look.numbers}
 
 
-def _standing(extent: Extent, committed: Position | None, owner: str | None) -> Standing:
+def _standing(extent: Extent, committed: Progress | None, owner: str | None, topic_id: str | None) -> Standing:
     if committed is None:
         return Standing(extent, None, 0, None, owner)
+    outlived = not committed.may_be_of(topic_id)
+    return Standing(extent, committed.base, committed.ahead, committed.until, owner, outlived)
+
+
+def _progress(position: Position) -> Progress:
     try:
-        progress = parse(committed.offset, committed.metadata)
+        return parse(position.offset, position.metadata)
     except ValueError as error:
         raise Fatal(f"what the group has committed cannot be read: {error}") from error
-    return Standing(extent, committed.offset, progress.ahead, progress.until, owner)
 
 
 def moves(look: TopicOffsets, group: GroupLook, point: Point, option: str) -> dict[int, Move]:
@@ -84,8 +99,9 @@ def moves(look: TopicOffsets, group: GroupLook, point: Point, option: str) -> di
     extents = look.extents()
     targets = look.at(point, {number: extent.stable for number, extent in extents.items()}, extents)
     _check_range(look.topic, targets, extents, option)
-    committed = group.committed(look.topic, look.numbers)
-    return {n: Move(_offset(committed.get(n)), targets[n], extents[n]) for n in look.numbers}
+    committed, topic_id = group.committed(look.topic, look.numbers), look.topic_id()
+    before = {n: _before(position, topic_id) for n, position in committed.items()}
+    return {n: Move(before.get(n), targets[n], extents[n], topic_id) for n in look.numbers}
 
 
 def require_idle(group: GroupLook, own: str) -> None:
@@ -111,5 +127,9 @@ def _check_range(topic: str, targets: Mapping[int, int], extents: Mapping[int, E
             )
 
 
-def _offset(position: Position | None) -> int | None:
-    return None if position is None else position.offset
+def _before(position: Position, topic_id: str | None) -> int | None:
+    """The offset that counts in this topic. What cannot be read is moved away from all the same."""
+    try:
+        return position.offset if parse(position.offset, position.metadata).may_be_of(topic_id) else None
+    except ValueError:
+        return position.offset

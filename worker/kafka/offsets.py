@@ -14,6 +14,7 @@ from worker.kafka.clients import ClientErrors, open_client
 from worker.kafka.points import Point
 from worker.kafka.properties import client_properties
 from worker.kafka.settings import KafkaSettings
+from worker.kafka.topic_id import ask_id, told_id
 from worker.kafka.topics import ClusterLook
 
 _TIMEOUT_S = 10.0
@@ -53,6 +54,13 @@ class TopicOffsets:
         if unknown := [number for number in self.numbers if number >= count]:
             raise ConfigurationError(f"--partitions {unknown[0]}: topic {topic} has the partitions 0 to {count - 1}")
         self._admin = open_client(AdminClient, client_properties(settings), ClientErrors("admin"))
+
+    def topic_id(self) -> str | None:
+        """Which topic this is; None where the cluster does not say."""
+        try:
+            return told_id(ask_id(self._admin, self.topic))
+        except (KafkaException, TimeoutError):
+            return None
 
     def extents(self) -> dict[int, Extent]:
         committed, all_ = IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED

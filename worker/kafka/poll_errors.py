@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from worker.errors import Fatal
 from worker.kafka.settings import KafkaSettings
 
 _ASK_S = 5.0
+_TRUNCATED = KafkaError(KafkaError._LOG_TRUNCATION).str()
+_DIVERGED = re.compile(r"at offset (\d+) .* end offset is (\d+)")
+"""In librdkafka's text (2.16) of a truncation: it says where nowhere else."""
 
 _ANOTHER_PROTOCOL = (
     "the group's other members use another protocol or assignor: stop them first, or set kafka.group_protocol to "
@@ -55,25 +60,42 @@ def _gap(settings: KafkaSettings, consumer: Consumer, message: Message, error: K
         low, high = consumer.get_watermark_offsets(partition, timeout=_ASK_S)
     except KafkaException:
         return Fatal(f"{where}: the records to read next are gone: {error.str()}; nothing was committed for them")
+    if _TRUNCATED in error.str():
+        return Gap(_truncated(settings, partition, error.str(), low))
     if offset is None or offset < 0:
         offset = consumer.position([partition])[0].offset
     return Gap(_lost(settings, partition, offset, low, high))
 
 
+def _truncated(settings: KafkaSettings, partition: TopicPartition, told: str, low: int) -> str:
+    """The one line: since when the log is another one, and how to do again what came in its place."""
+    found = _DIVERGED.search(told)
+    if found is None:
+        return _way_on(settings, partition, f"the log is another one than was read: {told}", low)
+    at, end = map(int, found.groups())
+    what = (
+        f"the group is at offset {at}, and a leader was elected that had only the records before {end}: from there on "
+        "others came in their place"
+    )
+    return _way_on(settings, partition, what, max(low, end))
+
+
 def _lost(settings: KafkaSettings, partition: TopicPartition, offset: int, low: int, high: int) -> str:
     """The one line: what is gone, and how to go on."""
-    where = f"{partition.topic}[{partition.partition}]"
     if offset < low:
         what = (
-            f"{where}: the {low - offset} offsets from {offset} to {low - 1} were gone before they were read: "
-            "retention overtook the group, or somebody deleted records"
+            f"the {low - offset} offsets from {offset} to {low - 1} were gone before they were read: retention "
+            "overtook the group, or somebody deleted records"
         )
-        to = low
-    else:
-        what = (
-            f"{where}: the group is at offset {offset}, and the partition ends at {high}: the topic was made again, or "
-            "lost its newest records"
-        )
-        to = low if offset > high else high
-    command = f"image-worker offsets set --group {settings.group_id} --partitions {partition.partition} --to {to}"
-    return f"{what}; nothing is committed for them. To go on at {to}, stop the group and run: {command}"
+        return _way_on(settings, partition, what, low)
+    what = (
+        f"the group is at offset {offset}, and the partition ends at {high}: the topic was made again, or lost its "
+        "newest records"
+    )
+    return _way_on(settings, partition, what, low if offset > high else high)
+
+
+def _way_on(settings: KafkaSettings, partition: TopicPartition, what: str, to: int) -> str:
+    where, number = f"{partition.topic}[{partition.partition}]", partition.partition
+    command = f"image-worker offsets set --group {settings.group_id} --partitions {number} --to {to}"
+    return f"{where}: {what}; nothing is committed for them. To go on at {to}, stop the group and run: {command}"

@@ -3,7 +3,8 @@
 PURE. It travels in the commit: the offset, and in its metadata what else is done, so that a restart or a new owner
 repeats only what is not. A broker takes 4,096 bytes of metadata by default (`offset.metadata.max.bytes`).
 
-The metadata reads `image-worker/1;until=120;done=BASE64`, each part where there is something to say. `done` holds
+The metadata reads `image-worker/1;topic=ID;until=120;done=BASE64`, each part where there is something to say. `topic`
+is the topic's id (KIP-516), since offsets of one that was deleted and made again count another log. `done` holds
 alternately the length of a stretch that is not done and of one that is, from the offset on, as varints (LEB128). What
 is settled next never makes the rest longer: a stretch that becomes part of the offset only drops out. So whatever fits
 once is never in the way of the records that it waits for.
@@ -39,6 +40,8 @@ class Progress:
     """Of a replay, the offset at which this partition ends."""
     asked: str | None = None
     """Of a replay, a digest of what was asked for: the same id must not be used for two questions."""
+    topic_id: str | None = None
+    """Of the topic whose offsets these are, in base64 as Kafka writes it; None where it is not known."""
 
     def after(self, spans: Iterable[Span]) -> Progress:
         """The progress when these are done as well."""
@@ -57,6 +60,10 @@ class Progress:
         place = bisect_right(self.done, offset, key=lambda span: span[0])
         return place > 0 and offset < self.done[place - 1][1]
 
+    def may_be_of(self, topic_id: str | None) -> bool:
+        """Whether these may be offsets of the topic that has this id: not where both ids are known, and differ."""
+        return topic_id is None or self.topic_id is None or topic_id == self.topic_id
+
     @property
     def ahead(self) -> int:
         """How many offsets after the base are done."""
@@ -66,6 +73,8 @@ class Progress:
     def metadata(self) -> str:
         """What is committed with the offset; empty where the offset says it all."""
         parts = [_MARK]
+        if self.topic_id is not None:
+            parts.append(f"topic={self.topic_id}")
         if self.until is not None:
             parts.append(f"until={self.until}")
         if self.asked is not None:
@@ -101,7 +110,7 @@ def parse(offset: int, metadata: str | None) -> Progress:
         raise ValueError(f"it was written by another release: {mark}")
     fields = dict(part.split("=", 1) for part in parts)
     until = int(fields["until"]) if "until" in fields else None
-    progress = Progress(offset, until=until, asked=fields.get("asked"))
+    progress = Progress(offset, until=until, asked=fields.get("asked"), topic_id=fields.get("topic"))
     return progress.after(_spans(offset, b64decode(fields.get("done", ""), validate=True)))
 
 

@@ -18,7 +18,8 @@ from worker.kafka.ledger import Partition, Position
 from worker.kafka.poll_errors import fatal
 from worker.kafka.properties import consumer_properties, patience_s, poll_interval_s
 from worker.kafka.settings import KafkaSettings
-from worker.kafka.starts import Start, Starts
+from worker.kafka.starts import Start, Starts, validate
+from worker.kafka.topic_id import TopicWatch
 from worker.kafka.window import Window
 from worker.records import Coordinates, SourceRecord
 
@@ -72,7 +73,9 @@ class Source:
         self._throttle = Throttle("consumer")
         self._consumer = open_client(Consumer, properties, ClientErrors("consumer"), self._throttle)
         self._committer = Committer(self._send_commit, self.committed)
-        self._starts = Starts(settings, self._consumer, self.commit, window.bounds if window else None)
+        self._watch = TopicWatch(settings, replay=window is not None)
+        bounds = window.bounds if window else None
+        self._starts = Starts(settings, self._consumer, self.commit, self._watch, bounds)
 
     def subscribe(self) -> bool:
         """Join the group. False where the broker did not answer in time what has to be known first: call it again."""
@@ -88,6 +91,7 @@ class Source:
 
     def poll(self, timeout_s: float) -> Message | None:
         """The next message, or None. Rebalance callbacks run in here; what failed in one is raised from here."""
+        self._watch.look()
         message = self._consumer.poll(timeout_s)
         self._raise_failure()
         if message is None or (self._window is not None and not self._window.takes(message)):
@@ -186,6 +190,7 @@ class Source:
             begin = {partition: start.position for partition, start in starts.items()}
             # Without their starts, at a stop, they are assigned to be given back: their records find no ticket.
             consumer.incremental_assign(list(kafka_offsets(begin)) if starts else partitions)
+            validate(consumer, kafka_offsets(begin))
             # librdkafka remembers a pause of an earlier assignment (seen in 2.16.1): say what holds now, either way.
             (consumer.pause if self._paused else consumer.resume)(partitions)
             self._listener.assigned(starts)

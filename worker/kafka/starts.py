@@ -9,13 +9,16 @@ Where there is no committed offset, a replay begins where it was asked to (bound
 only of what was there when the group began: a partition that was added later is read from its beginning. To tell the
 two apart, a start at the end of a partition is committed before anything is read. That also keeps what comes between
 this start and the first settlement (KAFKA-12261).
+
+A committed offset counts a log that may be no more: its topic was made again (topic_id.py), or a leader was elected
+that had fewer of its records. Both are looked at before anything is read.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import structlog
@@ -26,6 +29,7 @@ from worker.kafka.bounds import Bounds
 from worker.kafka.ledger import Partition, Position
 from worker.kafka.progress import Progress, parse
 from worker.kafka.settings import KafkaSettings
+from worker.kafka.topic_id import TopicWatch
 
 A = TypeVar("A")
 
@@ -35,6 +39,7 @@ _ASK_S = 1.0
 """How long one question may take, and how long the thread does nothing else while it waits."""
 _PAUSE_S = 0.2
 """Between a question that failed and the next, at least."""
+_SEEK_AGAIN_S = 0.005
 _PATIENCE_S = 120.0
 """How long all of it may take: longer than a transaction may stay open, shorter than `max.poll.interval.ms`."""
 
@@ -67,7 +72,12 @@ class Starts:
     """
 
     def __init__(
-        self, settings: KafkaSettings, consumer: Consumer, commit: Commit, bounds: Bounds | None = None
+        self,
+        settings: KafkaSettings,
+        consumer: Consumer,
+        commit: Commit,
+        watch: TopicWatch,
+        bounds: Bounds | None = None,
     ) -> None:
         """`bounds`: of a replay, which decides where there is no committed offset."""
         self._bounds = bounds
@@ -75,6 +85,7 @@ class Starts:
         self._at_end = settings.start == "latest"
         self._consumer = consumer
         self._commit = commit
+        self._watch = watch
         self._old: Collection[Partition] = ()
         """The partitions that were there when the group began; none where it began before this member looked."""
 
@@ -133,7 +144,9 @@ class Starts:
             return None
 
     def _find(self, partitions: Iterable[Partition]) -> dict[Partition, Start]:
-        return {(entry.topic, entry.partition): self._start(entry) for entry in self._committed(partitions)}
+        committed = self._committed(partitions)
+        topic_id = self._watch.now() if committed else None
+        return {(entry.topic, entry.partition): self._start(entry, topic_id) for entry in committed}
 
     def _find_old(self) -> Collection[Partition]:
         numbers = self._consumer.list_topics(self._topic, timeout=_ASK_S).topics[self._topic].partitions
@@ -148,18 +161,24 @@ class Starts:
                 raise KafkaException(entry.error)
         return found
 
-    def _start(self, entry: TopicPartition) -> Start:
-        partition = (entry.topic, entry.partition)
+    def _start(self, entry: TopicPartition, topic_id: str | None) -> Start:
+        """What is committed from here on names the topic; where it is not known now, as the last commit did."""
         if entry.offset >= 0:
             progress = _progress(entry)
+            self._watch.check(entry.partition, progress)
             if self._bounds is not None:
                 self._bounds.check(progress)
-            return Start(Position(entry.offset, entry.leader_epoch, entry.metadata or ""), progress)
+            position = Position(entry.offset, entry.leader_epoch, entry.metadata or "")
+            return Start(position, replace(progress, topic_id=topic_id or progress.topic_id))
+        begin = replace(self._begin((entry.topic, entry.partition)), topic_id=topic_id)
+        return Start(Position(begin.base, metadata=begin.metadata), begin, committed=False)
+
+    def _begin(self, partition: Partition) -> Progress:
+        """Where nothing is committed."""
         if self._bounds is not None and (begin := self._bounds.begin(partition)) is not None:
-            return Start(Position(begin.base, metadata=begin.metadata), begin, committed=False)
+            return begin
         low, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), timeout=_ASK_S)
-        offset = high if self._at_end and partition in self._old else low
-        return Start(Position(offset), Progress(offset), committed=False)
+        return Progress(high if self._at_end and partition in self._old else low)
 
 
 def _progress(entry: TopicPartition) -> Progress:
@@ -170,3 +189,28 @@ def _progress(entry: TopicPartition) -> Progress:
             f"what the group committed for {entry.topic}[{entry.partition}] at {entry.offset} cannot be read: {error}: "
             "run the release that wrote it, or do the partition again from there: `image-worker offsets set`"
         ) from error
+
+
+def validate(consumer: Consumer, starts: Iterable[TopicPartition], patience_s: float = _ASK_S) -> None:
+    """Have the leaders asked whether their logs still have what was read before these assigned starts (KIP-320).
+
+    librdkafka asks when it seeks, not when partitions are assigned (seen in 2.16). Where the answer is no, a poll says
+    so, before it brings records. `patience_s`: for a commit that is under way, which holds the assignment back.
+    """
+    give_up_s = time.monotonic() + patience_s
+    for start in starts:
+        while start.leader_epoch is not None and not _sought(consumer, start):
+            if time.monotonic() >= give_up_s:
+                log.warning("kafka.start_unchecked", partition=f"{start.topic}[{start.partition}]", next="read on")
+                break
+            time.sleep(_SEEK_AGAIN_S)
+
+
+def _sought(consumer: Consumer, start: TopicPartition) -> bool:
+    try:
+        consumer.seek(start)
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError._STATE:
+            raise
+        return False
+    return True

@@ -104,7 +104,7 @@ class KafkaThread:
 
     def assigned(self, starts: Mapping[Partition, Start]) -> None:
         for partition, start in starts.items():
-            self._ledger.assign(partition, start.progress)
+            self._ledger.assign(partition, start.progress, start.position.leader_epoch)
         if self._window is not None:
             self._window.assigned({partition: start.progress for partition, start in starts.items()})
         self.reporter.assigned(starts)

@@ -109,6 +109,22 @@ def test_the_commit_names_the_leader_epoch_of_the_last_record() -> None:
     assert ledger.positions(settlement) == {PARTITIONS[0]: Position(2, leader_epoch=4)}
 
 
+def test_a_commit_that_passes_what_was_done_early_names_the_epoch_of_the_last_of_it() -> None:
+    ledger = Ledger(in_order=False)
+    ledger.assign(PARTITIONS[0], Progress(7), leader_epoch=1)
+    tickets = [opened(ledger, offset, leader_epoch=epoch) for offset, epoch in ((7, 2), (8, 2), (9, 3), (10, 4))]
+    assert settle(ledger, tickets[1], tickets[2]) == Position(7, 1, Progress(7, ((8, 10),)).metadata)
+    assert settle(ledger, tickets[0]) == Position(10, leader_epoch=3), "2 ended at 9, and the log would look truncated"
+
+
+def test_a_commit_names_no_epoch_where_it_passes_what_was_not_read_here() -> None:
+    ledger = Ledger()
+    ledger.assign(PARTITIONS[0], Progress(7, ((8, 10),)), leader_epoch=1)
+    assert settle(ledger, opened(ledger, 7, leader_epoch=2)) == Position(10)
+    assert ledger.open(record(PARTITIONS[0], 9), now_s=0.0, size_bytes=1, leader_epoch=3) is None
+    assert settle(ledger, opened(ledger, 10, leader_epoch=3)) == Position(11, leader_epoch=3)
+
+
 def test_out_of_order_a_commit_says_which_records_beyond_its_offset_are_done() -> None:
     ledger = Ledger(in_order=False)
     ledger.assign(PARTITIONS[0], Progress(0))

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 from worker.kafka.progress import METADATA_LIMIT, Progress, parse
 
+ID = "kabJm1RwRU+Gulb4gm5u/Q"
+"""As Kafka writes it: 22 characters of base64, without padding."""
 offsets = st.sets(st.integers(0, 300), max_size=80)
+topic_ids = st.none() | st.binary(min_size=16, max_size=16).map(lambda octets: b64encode(octets).decode().rstrip("="))
 
 
 def spans(numbers: set[int]) -> list[tuple[int, int]]:
@@ -22,9 +25,13 @@ def spans(numbers: set[int]) -> list[tuple[int, int]]:
     done=offsets,
     until=st.integers(0, 2**62),
     asked=st.from_regex("[a-z0-9]+", fullmatch=True),
+    topic_id=topic_ids,
 )
-def test_what_is_committed_is_read_as_it_was(base: int, done: set[int], until: int, asked: str) -> None:
-    progress = Progress(base, until=until, asked=asked).after((base + start, base + end) for start, end in spans(done))
+def test_what_is_committed_is_read_as_it_was(
+    base: int, done: set[int], until: int, asked: str, topic_id: str | None
+) -> None:
+    progress = Progress(base, until=until, asked=asked, topic_id=topic_id)
+    progress = progress.after((base + start, base + end) for start, end in spans(done))
     assert parse(progress.base, progress.metadata) == progress
     assert progress.metadata.isascii()
 
@@ -67,8 +74,19 @@ def test_the_end_of_a_replay_goes_along() -> None:
     assert Progress(8, until=9).metadata == "image-worker/1;until=9"
 
 
+def test_the_id_of_the_topic_goes_along() -> None:
+    assert Progress(7, topic_id=ID).after([(7, 8)]) == Progress(8, topic_id=ID)
+    assert Progress(8, topic_id=ID).metadata == f"image-worker/1;topic={ID}"
+
+
+def test_offsets_may_be_of_a_topic_unless_both_ids_are_known_and_differ() -> None:
+    assert not Progress(7, topic_id=ID).may_be_of("another")
+    for committed, now in [(ID, ID), (ID, None), (None, ID), (None, None)]:
+        assert Progress(7, topic_id=committed).may_be_of(now)
+
+
 def test_one_in_two_hundred_that_hang_leave_room_for_a_hundred_thousand() -> None:
-    progress = Progress(0).after((start, start + 199) for start in range(1, 180_000, 200))
+    progress = Progress(0, topic_id=ID).after((start, start + 199) for start in range(1, 180_000, 200))
     assert len(progress.done) == 900
     assert progress.fits
 
@@ -111,9 +129,9 @@ def test_our_own_that_cannot_be_read_is_an_error_and_not_nothing_done(metadata: 
         parse(5, metadata)
 
 
-@given(done=st.sets(st.integers(0, 20_000), max_size=600), more=st.data())
-def test_what_it_has_room_for_fits_wherever_it_lies(done: set[int], more: st.DataObject) -> None:
-    progress = Progress(0).after((2 * n + 1, 2 * n + 2) for n in done)
+@given(done=st.sets(st.integers(0, 20_000), max_size=600), topic_id=topic_ids, more=st.data())
+def test_what_it_has_room_for_fits_wherever_it_lies(done: set[int], topic_id: str | None, more: st.DataObject) -> None:
+    progress = Progress(0, topic_id=topic_id).after((2 * n + 1, 2 * n + 2) for n in done)
     count = min(progress.room, 400)
     places = more.draw(st.sets(st.integers(0, 40_000), min_size=count, max_size=count))
     assert progress.after(spans(places)).fits
