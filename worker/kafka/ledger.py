@@ -82,7 +82,7 @@ class _Lane:
 
     epoch: int
     progress: Progress
-    follows: int
+    follows: int = field(init=False)
     """The offset after the last record that was read."""
     tickets: OrderedDict[int, Ticket] = field(default_factory=OrderedDict)
     epochs: list[tuple[int, int | None]] = field(default_factory=list)
@@ -136,7 +136,7 @@ class Ledger:
         """
         if partition not in self._lanes:
             self._epoch += 1
-            lane = self._lanes[partition] = _Lane(self._epoch, progress, progress.base)
+            lane = self._lanes[partition] = _Lane(self._epoch, progress)
             lane.read(progress.base - 1, leader_epoch)
 
     def open(
