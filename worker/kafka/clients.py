@@ -73,6 +73,11 @@ class Throttle:
         """Whether an answer that does not come may be waiting for this."""
         return time.monotonic() < self._until_s + _LATE_S
 
+    @property
+    def left_s(self) -> float:
+        """How long the next answer waits at least."""
+        return max(0.0, self._until_s - time.monotonic())
+
     def __call__(self, event: ThrottleEvent) -> None:
         now_s = time.monotonic()
         self._until_s = max(self._until_s, now_s + event.throttle_time)
