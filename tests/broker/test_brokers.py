@@ -259,7 +259,7 @@ def remove(cluster: Cluster, topic: str) -> None:
     admin.delete_topics([topic])[topic].result(timeout=PATIENCE_S)
 
 
-@pytest.mark.parametrize("delivery", ["exactly-once", pytest.param("at-least-once", marks=pytest.mark.long)])
+@pytest.mark.parametrize("delivery", ["at-least-once", pytest.param("exactly-once", marks=pytest.mark.long)])
 async def test_a_quota_slows_the_worker_down_and_is_not_taken_for_an_outage(
     kafka: kafka_server.RealKafka, three: Cluster, logs: list[EventDict], delivery: str
 ) -> None:
