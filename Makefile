@@ -19,9 +19,10 @@ install: .venv/installed
 demo: install
 	@$(BIN)/image-worker demo
 
-# Three processes, on two CPUs too: many tests wait for a broker. A file stays in one of them, since its tests share what is dear to start.
+# Three processes, on two CPUs too: many tests wait for a broker. A file stays in one of them, since its tests share what is
+# dear to start; in their order, since those with a broker take longest.
 test: install
-	$(BIN)/python -m pytest -n 3 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: install
 	$(BIN)/ruff check .
