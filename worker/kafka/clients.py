@@ -16,7 +16,7 @@ Client = TypeVar("Client")
 log = structlog.get_logger(__name__)
 
 _SILENCE_S = 30.0
-_LATE_S = 1.0
+_LATE_S = 3.0
 """How long after a throttle's end an answer may take that waited for it."""
 
 
@@ -72,11 +72,6 @@ class Throttle:
     def on(self) -> bool:
         """Whether an answer that does not come may be waiting for this."""
         return time.monotonic() < self._until_s + _LATE_S
-
-    @property
-    def left_s(self) -> float:
-        """How long the next answer waits at least."""
-        return max(0.0, self._until_s - time.monotonic())
 
     def __call__(self, event: ThrottleEvent) -> None:
         now_s = time.monotonic()

@@ -107,7 +107,7 @@ class Transactions:
     def send_offsets(self, offsets: Sequence[TopicPartition], membership: Any) -> None:
         """Begin to put the offsets into the transaction; `offsets_taken` has the answer."""
         # Done again under a quota, a transaction would cost the quota again, and for good.
-        patience_s = min(_OFFSETS_S + self.throttle.left_s, self._timeout_s)
+        patience_s = self._timeout_s if self.throttle.on else min(_OFFSETS_S, self._timeout_s)
         send = self._producer.send_offsets_to_transaction
         self._answer = aside(lambda: send(list(offsets), membership, patience_s), "offsets")
         self._answer_due_s = time.monotonic() + patience_s + _LATE_S
