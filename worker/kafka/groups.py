@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from confluent_kafka import (
     Consumer,
@@ -21,6 +22,8 @@ from worker.kafka.clients import ClientErrors, open_client
 from worker.kafka.ledger import Position
 from worker.kafka.properties import client_properties
 from worker.kafka.settings import KafkaSettings
+
+T = TypeVar("T")
 
 _TIMEOUT_S = 10.0
 _AGAIN_S = 0.1
@@ -79,11 +82,9 @@ class GroupLook:
         self._asker = open_client(Consumer, asker, ClientErrors("offsets"))
 
     def membership(self) -> Membership:
-        futures = self._admin.describe_consumer_groups([self.group], request_timeout=_TIMEOUT_S)
-        try:
-            found = futures[self.group].result()
-        except KafkaException as error:
-            raise self._failed(error.args[0]) from error
+        found = self._ask(
+            lambda: self._admin.describe_consumer_groups([self.group], request_timeout=_TIMEOUT_S)[self.group].result()
+        )
         state = found.state if isinstance(found.state, ConsumerGroupState) else ConsumerGroupState.UNKNOWN
         members = tuple(
             Member(
@@ -98,26 +99,29 @@ class GroupLook:
     def committed(self, topic: str, numbers: Iterable[int], timeout_s: float = _TIMEOUT_S) -> dict[int, Position]:
         """The committed offsets of the partitions that have one."""
         wanted = [TopicPartition(topic, number) for number in numbers]
-        deadline_s = time.monotonic() + timeout_s
-        while True:
-            try:
-                found = _checked(self._asker.committed(wanted, timeout=timeout_s))
-            except KafkaException as error:
-                if error.args[0].code() not in _MOVING or time.monotonic() >= deadline_s:
-                    raise self._failed(error.args[0]) from error
-                time.sleep(_AGAIN_S)
-            else:
-                return {e.partition: Position(e.offset, metadata=e.metadata or "") for e in found if e.offset >= 0}
+        found = self._ask(lambda: _checked(self._asker.committed(wanted, timeout=timeout_s)), timeout_s)
+        return {e.partition: Position(e.offset, metadata=e.metadata or "") for e in found if e.offset >= 0}
 
     def set(self, topic: str, positions: Mapping[int, Position]) -> None:
         """Commit in the name of a group that has no members."""
         entries = [TopicPartition(topic, n, each.offset, metadata=each.metadata) for n, each in positions.items()]
         wanted = ConsumerGroupTopicPartitions(self.group, entries)
+        self._ask(lambda: self._alter(wanted))
+
+    def _alter(self, wanted: ConsumerGroupTopicPartitions) -> None:
         futures = self._admin.alter_consumer_group_offsets([wanted], request_timeout=_TIMEOUT_S)
-        try:
-            _checked(futures[self.group].result().topic_partitions or [])
-        except KafkaException as error:
-            raise self._failed(error.args[0]) from error
+        _checked(futures[self.group].result().topic_partitions or [])
+
+    def _ask(self, call: Callable[[], T], timeout_s: float = _TIMEOUT_S) -> T:
+        """Call, again and again while the coordinator moves or loads. Fatal where it refuses, or time ran out."""
+        deadline_s = time.monotonic() + timeout_s
+        while True:
+            try:
+                return call()
+            except KafkaException as error:
+                if error.args[0].code() not in _MOVING or time.monotonic() >= deadline_s:
+                    raise self._failed(error.args[0]) from error
+                time.sleep(_AGAIN_S)
 
     def _failed(self, error: KafkaError) -> Fatal:
         hint = _HINTS.get(error.code(), "is the cluster well, and is this its group?")
