@@ -8,6 +8,9 @@ leaves when it is finished. Either way the committed offset never passes a recor
 it goes with it (progress.py), and is not taken in again by whoever reads the partition next. When a commit has no room
 for more of that, finished records wait for the oldest one, as they do in order.
 
+A settlement has no more than `AT_ONCE` of them, and the partitions take turns. So what an outage makes of a settlement,
+repeats in at-least-once and a transaction too long for its time limit in exactly-once, has a bound.
+
 Gaps in the offsets (transaction markers, compaction) need no care: a record stands for the offsets from the record
 before it on, so that nothing is left open between two that are done.
 
@@ -22,7 +25,7 @@ from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import takewhile
+from itertools import islice, takewhile
 from operator import itemgetter
 
 from worker.errors import Fatal
@@ -31,6 +34,8 @@ from worker.records import Outcome, SourceRecord
 
 Partition = tuple[str, int]
 """A topic's name and a partition's number."""
+AT_ONCE = 500
+"""Some half a megabyte of outcomes, and several times what a worker finishes between two settlements."""
 
 
 @dataclass(slots=True, eq=False)
@@ -109,8 +114,9 @@ class _Lane:
 class Ledger:
     """Tickets of the assigned partitions. At most one settlement is under way at a time."""
 
-    def __init__(self, *, in_order: bool = True) -> None:
+    def __init__(self, *, in_order: bool = True, at_once: int = AT_ONCE) -> None:
         self._in_order = in_order
+        self._at_once = at_once
         self._lanes: dict[Partition, _Lane] = {}
         self._epoch = 0
         self._under_way: Settlement | None = None
@@ -177,13 +183,20 @@ class Ledger:
         return True
 
     def take(self) -> Settlement | None:
-        """The settlement under way, or a new one of all that may leave. None where there is nothing to settle."""
-        if self._under_way is None:
-            ripe = _prefix if self._in_order else _as_finished
-            tickets = [ticket for lane in self._lanes.values() for ticket in ripe(lane)]
-            if tickets:
-                self._under_way = Settlement(tuple(tickets))
+        """The settlement under way, or a new one of what may leave. None where there is nothing to settle."""
+        if self._under_way is None and (tickets := self._ripe()):
+            self._under_way = Settlement(tuple(tickets))
         return self._under_way
+
+    def _ripe(self) -> list[Ticket]:
+        ripe, tickets = _prefix if self._in_order else _as_finished, list[Ticket]()
+        for partition in self.partitions:
+            if len(tickets) >= self._at_once:
+                break
+            # Those that come too late now are the first next time.
+            lane = self._lanes[partition] = self._lanes.pop(partition)
+            tickets += ripe(lane, self._at_once - len(tickets))
+        return tickets
 
     def positions(self, settlement: Settlement) -> dict[Partition, Position]:
         """What a settlement may commit: of the partitions that are still in the tickets' epoch."""
@@ -223,9 +236,9 @@ class Ledger:
         return {partition: lane.progress for partition, lane in self._lanes.items()}
 
     def oldest(self) -> Iterator[tuple[Partition, Ticket | None]]:
-        """For each assigned partition, the oldest record that is not settled."""
-        for partition, lane in self._lanes.items():
-            yield partition, next(iter(lane.tickets.values()), None)
+        """For each assigned partition, by topic and number, the oldest record that is not settled."""
+        for partition in sorted(self._lanes):
+            yield partition, next(iter(self._lanes[partition].tickets.values()), None)
 
     def in_flight_of(self, partition: Partition) -> int:
         lane = self._lanes.get(partition)
@@ -250,17 +263,22 @@ class Ledger:
             self.unfinished -= 1
 
 
-def _prefix(lane: _Lane) -> list[Ticket]:
-    """The lane's finished prefix."""
-    return list(takewhile(lambda ticket: ticket.outcome is not None, lane.tickets.values()))
+def _prefix(lane: _Lane, most: int | None = None) -> list[Ticket]:
+    """The lane's finished prefix, or the beginning of it."""
+    return list(islice(takewhile(lambda ticket: ticket.outcome is not None, lane.tickets.values()), most))
 
 
-def _as_finished(lane: _Lane) -> list[Ticket]:
-    """All that is finished; where a commit has no room to say so, as many as have, and the finished prefix at least."""
+def _as_finished(lane: _Lane, most: int) -> list[Ticket]:
+    """What is finished; where a commit has no room to say so, as many as have, and the finished prefix at least.
+
+    More than asked for only where fewer of them would have no room: some close gaps that the others leave open.
+    """
     if not lane.finished:
         return []
     ripe = sorted(lane.finished, key=lambda ticket: ticket.record.coordinates.offset)
     lane.full = not lane.after(ripe).fits
     count = max(len(_prefix(lane)), lane.progress.room) if lane.full else len(ripe)
+    if count > most and lane.after(ripe[:most]).fits:
+        count = most
     lane.finished = ripe[count:]
     return ripe[:count]

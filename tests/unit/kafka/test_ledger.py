@@ -7,6 +7,7 @@ from hypothesis import settings
 
 from tests.unit.kafka.books import PARTITIONS, Books, outcome_of, record
 from worker.errors import Fatal
+from worker.kafka import progress
 from worker.kafka.ledger import Ledger, Position, Ticket
 from worker.kafka.progress import Progress, parse
 
@@ -27,18 +28,32 @@ class BooksOutOfOrderWithRoomForTwo(Books):
     metadata_limit = 100
 
 
-# 14,500 steps in all, and more where hypothesis looks for a smaller example.
+class BooksByTwo(Books):
+    """A settlement takes a part of what is ripe."""
+
+    at_once = 2
+
+
+class BooksOutOfOrderByTwoWithLittleRoom(BooksOutOfOrderWithLittleRoom):
+    at_once = 2
+
+
+# 20,500 steps in all, and more where hypothesis looks for a smaller example.
 for books, examples in (
     (Books, 80),
     (BooksOutOfOrder, 90),
     (BooksOutOfOrderWithLittleRoom, 60),
     (BooksOutOfOrderWithRoomForTwo, 60),
+    (BooksByTwo, 60),
+    (BooksOutOfOrderByTwoWithLittleRoom, 60),
 ):
     books.TestCase.settings = settings(max_examples=examples, stateful_step_count=50, deadline=None)
 TestBooks = Books.TestCase
 TestBooksOutOfOrder = BooksOutOfOrder.TestCase
 TestBooksOutOfOrderWithLittleRoom = BooksOutOfOrderWithLittleRoom.TestCase
 TestBooksOutOfOrderWithRoomForTwo = BooksOutOfOrderWithRoomForTwo.TestCase
+TestBooksByTwo = BooksByTwo.TestCase
+TestBooksOutOfOrderByTwoWithLittleRoom = BooksOutOfOrderByTwoWithLittleRoom.TestCase
 
 
 def test_a_ticket_says_since_when_it_is_in_flight() -> None:
@@ -81,6 +96,34 @@ def test_outcomes_leave_in_the_order_of_their_events_though_finished_in_reverse(
     assert settlement is not None
     assert [ticket.record.coordinates.offset for ticket in settlement.tickets] == [0, 1, 2, 3, 4]
     assert ledger.positions(settlement) == {PARTITIONS[0]: Position(5)}
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+def test_a_settlement_has_a_bound_and_no_partition_waits_for_another_that_has_more(in_order: bool) -> None:
+    ledger = Ledger(in_order=in_order, at_once=3)
+    for partition, count in zip(PARTITIONS, (7, 1, 1), strict=True):
+        ledger.assign(partition, Progress(0))
+        for offset in range(count):
+            ticket = ledger.open(record(partition, offset), now_s=0.0, size_bytes=1)
+            assert ticket is not None
+            ledger.finish(ticket, outcome_of(ticket))
+    seen = []
+    while (settlement := ledger.take()) is not None:
+        seen.append([(t.partition[1], t.record.coordinates.offset) for t in settlement.tickets])
+        ledger.settled(settlement)
+    assert seen == [[(0, 0), (0, 1), (0, 2)], [(1, 0), (2, 0), (0, 3)], [(0, 4), (0, 5), (0, 6)]]
+
+
+def test_more_go_at_once_where_fewer_would_have_no_room_in_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "METADATA_LIMIT", 28)
+    early = Progress(0, ((4, 5), (6, 7), (8, 9)))
+    assert early.fits
+    assert not early.after([(2, 3)]).fits
+    ledger = Ledger(in_order=False, at_once=1)
+    ledger.assign(PARTITIONS[0], early)
+    tickets = [ledger.open(record(PARTITIONS[0], offset), now_s=0.0, size_bytes=1) for offset in range(9)]
+    finished = [ticket for ticket in tickets if ticket and ticket.record.coordinates.offset in (2, 5, 7)]
+    assert settle(ledger, *finished).metadata == Progress(0, ((2, 3), (4, 9))).metadata
 
 
 def test_a_settlement_under_way_commits_nothing_of_a_partition_that_moved_away_and_came_back() -> None:
@@ -146,7 +189,7 @@ def test_a_new_owner_takes_only_the_rest_in_and_commits_past_what_was_done_befor
 
 
 def test_the_gaps_that_transactions_leave_are_no_stretches_of_their_own() -> None:
-    ledger = Ledger(in_order=False)
+    ledger = Ledger(in_order=False, at_once=10_000)
     ledger.assign(PARTITIONS[0], Progress(0))
     tickets = [opened(ledger, offset) for offset in range(0, 20_000, 2)]
     position = settle(ledger, *tickets[1:])
@@ -154,7 +197,7 @@ def test_the_gaps_that_transactions_leave_are_no_stretches_of_their_own() -> Non
 
 
 def test_what_a_commit_has_no_room_for_waits_for_the_oldest_record() -> None:
-    ledger = Ledger(in_order=False)
+    ledger = Ledger(in_order=False, at_once=10_000)
     ledger.assign(PARTITIONS[0], Progress(0))
     tickets = [opened(ledger, offset) for offset in range(5000)]
     position = settle(ledger, *tickets[1::2])
