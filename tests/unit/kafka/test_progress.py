@@ -107,6 +107,12 @@ def test_the_lengths_are_varints_as_others_write_them(span: tuple[int, int], oct
     assert Progress(0, (span,)).metadata == "image-worker/1;done=" + b64encode(octets).decode()
 
 
+@pytest.mark.parametrize("length", [1, 127, 128, 129, 255, 256, 2**14, 2**21, 2**35])
+def test_a_stretch_of_any_length_is_read_as_it_was(length: int) -> None:
+    progress = Progress(3, ((3 + length, 3 + 2 * length),))
+    assert parse(3, progress.metadata) == progress
+
+
 @pytest.mark.parametrize("metadata", [None, "", "by hand", "other-tool/1;done=AA"])
 def test_the_metadata_of_others_says_nothing(metadata: str | None) -> None:
     assert parse(5, metadata) == Progress(5)
