@@ -93,7 +93,7 @@ class TopicWatch:
         try:
             found, why = told_id(question), "its brokers give topics no ids"
         except (KafkaException, TimeoutError) as error:
-            found, why = None, str(error)
+            found, why = None, error.args[0].str() if isinstance(error, KafkaException) else "no answer in time"
         if found is None:
             self._note_silence(why)
         elif self._known is not None and found != self._known:
