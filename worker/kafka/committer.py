@@ -54,36 +54,52 @@ class Committer:
         self._send = send
         self._held = held
         self._sent: Mapping[Partition, Position] = {}
+        self._furthest: dict[Partition, int] = {}
+        """The highest offset that was ever sent of a partition."""
         self.unanswered = 0
         """Commits that were sent and neither taken nor refused yet, as far as was heard."""
 
     def commit(self, positions: Mapping[Partition, Position], timeout_s: float) -> bool:
-        """Whether the group holds all of the positions. False when time is up: the next call goes on.
+        """Whether the group holds all of the positions, or is beyond. False when time is up: the next call goes on.
 
         What is under way is not sent again, lest many an old commit arrives when the broker is back. After a rebalance
-        fewer positions are asked for than were sent.
+        fewer positions are asked for than were sent, and after a standstill lower ones: what is read again then may
+        have been committed by an answer that comes late, and is not moved back.
         """
         deadline_s = time.monotonic() + timeout_s
         if not self.unanswered or not positions.items() <= self._sent.items():
-            self._sent = dict(positions)
-            self.unanswered += 1
-            self._send(positions)
-        while not self._holds(positions, deadline_s):
+            lower = any(self._furthest.get(each, -1) > position.offset for each, position in positions.items())
+            missing = self._missing(positions, deadline_s) if lower else positions
+            if missing is None or (lower and missing and self.unanswered):
+                return False
+            self._begin(positions, missing)
+        while self._missing(positions, deadline_s) != {}:
             if time.monotonic() >= deadline_s:
                 return False
             time.sleep(_LOOK_AGAIN_S)
         return True
 
+    def _begin(self, positions: Mapping[Partition, Position], missing: Mapping[Partition, Position]) -> None:
+        self._sent = dict(positions)
+        for partition, position in missing.items():
+            self._furthest[partition] = max(position.offset, self._furthest.get(partition, -1))
+        if missing:
+            self.unanswered += 1
+            self._send(missing)
+
     def answered(self) -> None:
         """Note that a commit was taken or refused."""
         self.unanswered -= 1
 
-    def _holds(self, positions: Mapping[Partition, Position], deadline_s: float) -> bool:
+    def _missing(
+        self, positions: Mapping[Partition, Position], deadline_s: float
+    ) -> Mapping[Partition, Position] | None:
+        """Those that the group does not hold yet; None where it does not say."""
         try:
             held = self._held(positions, max(_LOOK_AGAIN_S, deadline_s - time.monotonic()))
         except KafkaException:
-            return False
-        return all(is_reached(held.get(partition), position) for partition, position in positions.items())
+            return None
+        return {each: position for each, position in positions.items() if not is_reached(held.get(each), position)}
 
 
 def is_reached(committed: Position | None, sent: Position) -> bool:

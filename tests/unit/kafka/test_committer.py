@@ -74,6 +74,31 @@ def test_the_next_commit_is_sent_though_the_answer_to_the_last_one_was_not_heard
     assert coordinator.held == {A: Position(2)}
 
 
+def test_what_is_read_again_after_a_standstill_moves_no_commit_back_that_is_answered_late() -> None:
+    coordinator = Coordinator()
+    coordinator.away = True
+    assert not coordinator.committer.commit({A: Position(5)}, AT_ONCE)
+    assert not coordinator.committer.commit({A: Position(3)}, AT_ONCE), "the group does not say what it holds"
+    coordinator.away = False
+    assert not coordinator.committer.commit({A: Position(3)}, AT_ONCE), "the first may arrive still"
+    coordinator.is_back()
+    coordinator.committer.answered()
+    assert coordinator.committer.commit({A: Position(3), B: Position(1)}, SOON)
+    assert coordinator.committer.commit({A: Position(4)}, SOON)
+    assert coordinator.sent == [{A: Position(5)}, {B: Position(1)}]
+    assert coordinator.held == {A: Position(5), B: Position(1)}
+
+
+def test_where_the_higher_commit_was_refused_the_lower_one_is_sent() -> None:
+    coordinator = Coordinator()
+    coordinator.away = True
+    assert not coordinator.committer.commit({A: Position(5)}, AT_ONCE)
+    coordinator.committer.answered()
+    coordinator.away = False
+    assert coordinator.committer.commit({A: Position(3)}, SOON)
+    assert coordinator.held == {A: Position(3)}
+
+
 def test_each_commit_that_is_sent_is_answered_for() -> None:
     coordinator = Coordinator()
     for offset in (1, 2):
