@@ -70,9 +70,7 @@ class Committer:
         if not self.unanswered or not positions.items() <= self._sent.items():
             lower = any(self._furthest.get(each, -1) > position.offset for each, position in positions.items())
             missing = self._missing(positions, deadline_s) if lower else positions
-            if not missing:
-                return missing is not None
-            if lower and self.unanswered:
+            if missing is None or (lower and missing and self.unanswered):
                 return False
             self._begin(positions, missing)
         while self._missing(positions, deadline_s) != {}:
@@ -85,8 +83,9 @@ class Committer:
         self._sent = dict(positions)
         for partition, position in missing.items():
             self._furthest[partition] = max(position.offset, self._furthest.get(partition, -1))
-        self.unanswered += 1
-        self._send(missing)
+        if missing:
+            self.unanswered += 1
+            self._send(missing)
 
     def answered(self) -> None:
         """Note that a commit was taken or refused."""
