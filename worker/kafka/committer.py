@@ -68,7 +68,7 @@ class Committer:
         """
         deadline_s = time.monotonic() + timeout_s
         if not self.unanswered or not positions.items() <= self._sent.items():
-            lower = any(self._furthest.get(each, -1) > position.offset for each, position in positions.items())
+            lower = any(self._furthest.get(each, 0) > position.offset for each, position in positions.items())
             missing = self._missing(positions, deadline_s) if lower else positions
             if missing is None or (lower and missing and self.unanswered):
                 return False
@@ -82,7 +82,7 @@ class Committer:
     def _begin(self, positions: Mapping[Partition, Position], missing: Mapping[Partition, Position]) -> None:
         self._sent = dict(positions)
         for partition, position in missing.items():
-            self._furthest[partition] = max(position.offset, self._furthest.get(partition, -1))
+            self._furthest[partition] = max(position.offset, self._furthest.get(partition, 0))
         if missing:
             self.unanswered += 1
             self._send(missing)

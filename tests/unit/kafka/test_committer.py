@@ -99,6 +99,18 @@ def test_where_the_higher_commit_was_refused_the_lower_one_is_sent() -> None:
     assert coordinator.held == {A: Position(3)}
 
 
+def test_the_highest_commit_that_was_ever_sent_may_come_late_though_a_lower_one_was_taken_since() -> None:
+    coordinator = Coordinator()
+    coordinator.away = True
+    assert not coordinator.committer.commit({A: Position(50)}, AT_ONCE)
+    coordinator.away = False
+    coordinator.committer.answered()  # its time is up; the broker may have it all the same
+    assert coordinator.committer.commit({A: Position(40)}, SOON)
+    coordinator.held[A] = Position(50)
+    assert coordinator.committer.commit({A: Position(45)}, SOON)
+    assert coordinator.held == {A: Position(50)}
+
+
 def test_each_commit_that_is_sent_is_answered_for() -> None:
     coordinator = Coordinator()
     for offset in (1, 2):
