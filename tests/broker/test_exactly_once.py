@@ -5,33 +5,24 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Message, Producer, TopicPartition
 
+from tests.broker.bench import ONCE, bench, member, outcomes, passed
 from tests.broker.test_delivery import assert_in_order, mixed
 from tests.broker.test_faults import Member, wait_for
-from tests.clusters import PATIENCE_S, Cluster, Reader, Topics, event, header, source_of
+from tests.clusters import PATIENCE_S, Cluster, Reader, event, header, source_of
 from tests.workers import running, until, worker_process
 from worker.errors import Fatal
 from worker.kafka import exactly_once
-from worker.kafka.deadletter import DeadLetters
-from worker.kafka.exactly_once import ExactlyOnceSink
-from worker.kafka.ledger import Ledger, Partition, Position, Settlement
+from worker.kafka.ledger import Partition, Position, Settlement
 from worker.kafka.progress import Progress
-from worker.kafka.source import source_record
 from worker.kafka.transactions import Aborted
-from worker.models.classifier import head_of
-from worker.records import Outcome, OutgoingRecord
-from worker.testing import FreeClassifier
 
 pytestmark = pytest.mark.broker
-
-ONCE = "kafka.delivery=exactly-once"
 
 
 def sources(messages: list[Message]) -> Counter[tuple[int, int]]:
@@ -100,86 +91,6 @@ def test_an_instance_that_is_fenced_says_why_and_publishes_nothing_more(broker: 
     assert broker.committed(topics) == {0: 1}
 
 
-def member(cluster: Cluster, topics: Topics) -> Consumer:
-    """A bare member of the group."""
-    return Consumer(
-        {
-            "bootstrap.servers": cluster.bootstrap_servers,
-            "group.id": topics.group,
-            "partition.assignment.strategy": "cooperative-sticky",
-            "auto.offset.reset": "earliest",
-            "enable.auto.commit": False,
-            "heartbeat.interval.ms": 500,
-            "log_level": 0,
-        }
-    )
-
-
-class Bench:
-    """A sink, one consumer's membership as of each rebalance, and a settlement of the records that it read."""
-
-    def __init__(self, cluster: Cluster, topics: Topics, *flags: str) -> None:
-        self.cluster, self.topics = cluster, topics
-        self.ledger = Ledger()
-        self.membership: Any = None
-        settings = cluster.settings(topics, ONCE, *flags).kafka
-        self.sink = ExactlyOnceSink(settings, DeadLetters(topics.dead_letters, lambda: head_of(FreeClassifier())))
-        wait_for(lambda: self.sink.open(1.0), "the sink is open")
-        self.consumer = member(cluster, topics)
-        self.consumer.subscribe([topics.input], on_assign=self._noted)
-
-    def _noted(self, consumer: Consumer, _partitions: object) -> None:
-        self.membership = consumer.consumer_group_metadata()
-
-    def commit(self, positions: Mapping[Partition, Position], timeout_s: float) -> bool:
-        raise AssertionError("a transaction commits the offsets")
-
-    def committed(self, partitions: Iterable[Partition], timeout_s: float) -> dict[Partition, Position]:
-        found = self.consumer.committed([TopicPartition(*each) for each in partitions], timeout=timeout_s)
-        return {(each.topic, each.partition): Position(each.offset, metadata=each.metadata or "") for each in found}
-
-    def settlement(self) -> Settlement:
-        """Of the first record that comes."""
-        while (message := self.consumer.poll(0.1)) is None:
-            pass
-        record = source_record(message)
-        self.ledger.assign((record.coordinates.topic, record.coordinates.partition), Progress(0))
-        ticket = self.ledger.open(record, now_s=0, size_bytes=0)
-        assert ticket is not None
-        outgoing = OutgoingRecord(self.topics.results, None, b'{"source": {"partition": 0, "offset": 0}}', ())
-        self.ledger.finish(ticket, Outcome("classification", outgoing, action="allow"))
-        settlement = self.ledger.take()
-        assert settlement is not None
-        return settlement
-
-    def settle(self, settlement: Settlement, positions: Callable[[Settlement], Mapping[Partition, Position]]) -> bool:
-        return self.sink.settle(settlement, positions, self, 1.0)
-
-
-@contextmanager
-def bench(cluster: Cluster, *flags: str) -> Iterator[Bench]:
-    topics = cluster.topics(partitions=1)
-    cluster.produce(topics.input, [event(0)])
-    whole = Bench(cluster, topics, *flags)
-    try:
-        yield whole
-    finally:
-        whole.consumer.close()
-        whole.sink.close()
-
-
-def outcomes(whole: Bench, *, committed: bool) -> list[Message]:
-    with Reader(whole.cluster, [whole.topics.results], committed=committed) as reader:
-        reader.until(1)
-        return [message for message in reader.rest() if message.value() is not None]
-
-
-def passed(whole: Bench) -> list[Message]:
-    """The outcomes committed by the time that a later record is visible: when no transaction before it is open."""
-    whole.cluster.produce(whole.topics.results, [{"value": None}])
-    return outcomes(whole, committed=True)
-
-
 def test_a_generation_that_is_over_is_refused_and_the_work_done_again_in_the_next_one(broker: Cluster) -> None:
     with bench(broker) as whole:
         settlement = whole.settlement()
@@ -245,6 +156,30 @@ def test_whether_a_commit_took_place_whose_answer_was_lost_is_read_from_the_grou
         assert broker.committed(whole.topics) == {0: 1}
         assert len(outcomes(whole, committed=True)) == 1
         assert len(outcomes(whole, committed=False)) == (1 if took_place else 2)
+
+
+def test_a_commit_whose_answer_was_lost_is_not_done_again_though_another_went_on_where_a_partition_was_given_up(
+    broker: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With no order the other one may leave the offset where it is, behind its oldest record, and do more after it."""
+    with bench(broker, partitions=2) as whole:
+        given_up, ours = (whole.topics.input, 0), (whole.topics.input, 1)
+        settlement, transactions = whole.settlement_out_of_order(given_up, ours), whole.sink._transactions
+        wait_for(lambda: [whole.consumer.poll(0)] and whole.membership, "it is a member")
+        commit = transactions.commit
+
+        def lost(timeout_s: float) -> bool:
+            monkeypatch.undo()
+            wait_for(lambda: commit(timeout_s), "it is committed")
+            whole.ledger.forget(given_up)
+            more = Progress(0).after([(1, 2), (2, 3)])
+            whole.consumer.commit(offsets=[TopicPartition(*given_up, 0, more.metadata)], asynchronous=False)
+            transactions._renew()
+            raise Aborted("no answer")
+
+        monkeypatch.setattr(transactions, "commit", lost)
+        wait_for(lambda: whole.settle(settlement, whole.ledger.positions), "it is settled")
+        assert len(outcomes(whole, committed=True)) == len(outcomes(whole, committed=False)) == 2
 
 
 def test_a_member_whose_offsets_are_refused_for_long_with_no_rebalance_ends_the_worker(

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from confluent_kafka import KafkaError, KafkaException
 
 from worker.kafka.ledger import Partition, Position
+from worker.kafka.progress import Progress, parse
 
 _LOOK_AGAIN_S = 0.005
 
@@ -103,10 +104,17 @@ class Committer:
 
 
 def is_reached(committed: Position | None, sent: Position) -> bool:
-    """Whether what is committed is what was sent, or beyond it."""
+    """Whether what is committed is what was sent, or beyond it.
+
+    Beyond it may be the same offset: whoever has the partition by now may have done more of what comes after it.
+    """
     if committed is None or committed.offset < sent.offset:
         return False
-    return committed.offset > sent.offset or committed.metadata == sent.metadata
+    return committed.offset > sent.offset or _progress(committed).includes(_progress(sent))
+
+
+def _progress(position: Position) -> Progress:
+    return parse(position.offset, position.metadata)
 
 
 def goes_again(error: KafkaError) -> bool:

@@ -60,6 +60,10 @@ class Progress:
         place = bisect_right(self.done, offset, key=lambda span: span[0])
         return place > 0 and offset < self.done[place - 1][1]
 
+    def includes(self, other: Progress) -> bool:
+        """Whether all that is done by the other is done by this one as well."""
+        return self.after([(0, other.base), *other.done]) == self
+
     def may_be_of(self, topic_id: str | None) -> bool:
         """Whether these may be offsets of the topic that has this id: not where both ids are known, and differ."""
         return topic_id is None or self.topic_id is None or topic_id == self.topic_id

@@ -8,12 +8,18 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from worker.kafka import committer as room
-from worker.kafka.committer import Committer, goes_again
+from worker.kafka.committer import Committer, goes_again, is_reached
 from worker.kafka.ledger import Partition, Position
+from worker.kafka.progress import Progress
 
 SOON = 20.0
 AT_ONCE = 0.01
 A, B = ("images", 0), ("images", 1)
+
+
+def done(base: int, *offsets: int) -> Position:
+    """The commit of what is done before a base, and of these after it."""
+    return Position(base, metadata=Progress(base).after((offset, offset + 1) for offset in offsets).metadata)
 
 
 class Coordinator:
@@ -152,7 +158,17 @@ def test_an_older_commit_and_one_that_says_less_are_not_taken_for_this_one() -> 
     assert committer.commit({A: Position(1)}, SOON)
     coordinator.committer = Committer(lambda positions: None, coordinator._tell)
     assert not coordinator.committer.commit({A: Position(2)}, AT_ONCE)
-    assert not coordinator.committer.commit({A: Position(1, metadata="more is done")}, AT_ONCE)
+    assert not coordinator.committer.commit({A: done(1, 3)}, AT_ONCE)
+
+
+def test_a_commit_is_reached_where_another_has_done_more_after_the_same_offset() -> None:
+    sent = done(1, 3)
+    assert is_reached(sent, sent)
+    assert is_reached(done(1, 3, 5), sent)
+    assert is_reached(Position(9), sent)
+    assert not is_reached(done(1, 5), sent)
+    assert not is_reached(Position(1), sent)
+    assert not is_reached(None, sent)
 
 
 @pytest.mark.parametrize(

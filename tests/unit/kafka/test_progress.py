@@ -55,6 +55,15 @@ def test_its_spans_are_sorted_and_apart_and_it_is_the_same_in_whatever_order_the
     assert edges == sorted(set(edges))
 
 
+@given(first=offsets, then=offsets, asked=offsets)
+def test_it_includes_what_it_is_made_of_and_nothing_that_is_not_done(
+    first: set[int], then: set[int], asked: set[int]
+) -> None:
+    progress = Progress(10).after(spans(first | then))
+    assert progress.includes(Progress(10).after(spans(first)))
+    assert progress.includes(Progress(0).after(spans(asked))) == all(offset in progress for offset in asked)
+
+
 @given(done=offsets)
 def test_what_the_base_passes_makes_the_rest_no_longer(done: set[int]) -> None:
     progress = Progress(0).after(spans(done))
