@@ -17,6 +17,11 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from worker.kafka.ledger import Partition, Position
 from worker.kafka.progress import parse
+from worker.records import Headers
+
+DEAD_LETTERS = "dead"
+SOURCE = "source"
+"""The header that says which record an outcome is of."""
 
 Report = Callable[[KafkaError | None, Any], None]
 
@@ -60,8 +65,10 @@ class Cluster:
         self.offsets: dict[Partition, Position] = {}
         self.generation = object()
         """The membership as the group knows it."""
-        self.troubles: dict[str, Trouble] = {}
-        """By the name of the call."""
+        self.troubles: dict[str, Trouble | int] = {}
+        """By the name of the call; a code is an error after which the producer can be used no more."""
+        self.blames: dict[tuple[Partition, int], int] = {}
+        """Outcomes that are refused for what they are, with the codes: dead letters in their place are taken."""
 
     def transaction(self) -> Transaction:
         if self.open is None:
@@ -111,7 +118,7 @@ class FakeProducer:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._epoch = 0
-        self._waiting: list[tuple[Partition, int, Report]] = []
+        self._waiting: list[tuple[Partition, int, str, Report]] = []
         self._done = ""
         """The call that the broker did last, while its answer is to come: the same one again has it."""
 
@@ -122,11 +129,12 @@ class FakeProducer:
         self._call("init", take_over)
 
     def begin_transaction(self) -> None:
-        self._look_for_fence()
+        self._call("begin", lambda: None)
 
-    def produce(self, _topic: str, *, value: bytes, on_delivery: Report, **_: object) -> None:
-        topic, number, offset = value.decode().split()
-        self._waiting.append(((topic, int(number)), int(offset), on_delivery))
+    def produce(self, topic: str, *, headers: Headers, on_delivery: Report, **_: object) -> None:
+        where = dict(headers)[SOURCE] or b""
+        source, number, offset = where.decode().split()
+        self._waiting.append(((source, int(number)), int(offset), topic, on_delivery))
 
     def flush(self, _timeout_s: float) -> None:
         self._look_for_fence()
@@ -139,9 +147,12 @@ class FakeProducer:
             # Some are acknowledged by then, in their order.
             half = len(waiting) // 2
             waiting, self._waiting = waiting[:half], waiting[half:]
-        for partition, offset, report in waiting:
-            if trouble is Trouble.REFUSED:
-                report(KafkaError(KafkaError._MSG_TIMED_OUT), None)
+        batch = [(partition, offset) for partition, offset, topic, _ in waiting if topic != DEAD_LETTERS]
+        refused = trouble is Trouble.REFUSED or not self._cluster.blames.keys().isdisjoint(batch)
+        for partition, offset, _, report in waiting:
+            if refused:
+                code = self._cluster.blames.get((partition, offset), KafkaError._INVALID_DIFFERENT_RECORD)
+                report(KafkaError(KafkaError._MSG_TIMED_OUT if trouble is Trouble.REFUSED else code), None)
             else:
                 self._cluster.transaction().outcomes.append((partition, offset))
                 report(None, None)
@@ -164,7 +175,7 @@ class FakeProducer:
         def abort() -> None:
             self._cluster.open = None
             waiting, self._waiting = self._waiting, []
-            for _, _, report in waiting:
+            for *_, report in waiting:
                 report(KafkaError(KafkaError._PURGE_QUEUE), None)
 
         self._call("abort", abort)
@@ -178,6 +189,8 @@ class FakeProducer:
             return
         self._look_for_fence(name)
         trouble = self._cluster.troubles.pop(name, None)
+        if isinstance(trouble, int):
+            raise KafkaException(KafkaError(trouble, fatal=True))
         if trouble is Trouble.REFUSED:
             raise KafkaException(KafkaError(KafkaError.INVALID_TXN_STATE, txn_requires_abort=True))
         if trouble is Trouble.NOT_DONE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from tests.unit.kafka import coordinator
 from tests.unit.kafka.books import record
-from tests.unit.kafka.coordinator import Cluster, FakeProducer, Group, Trouble
+from tests.unit.kafka.coordinator import DEAD_LETTERS, SOURCE, Cluster, FakeProducer, Group, Trouble
 from worker.errors import Fatal
 from worker.kafka import exactly_once, publisher, transactions
 from worker.kafka.deadletter import DeadLetters
@@ -20,7 +21,7 @@ from worker.kafka.ledger import Ledger, Partition, Position, Settlement, Ticket
 from worker.kafka.progress import Progress, parse
 from worker.kafka.settings import KafkaSettings
 from worker.models.classifier import head_of
-from worker.records import Outcome, OutgoingRecord
+from worker.records import Outcome, OutgoingRecord, SourceRecord
 from worker.testing import FreeClassifier
 
 PARTITIONS = [("images", 0), ("images", 1)]
@@ -42,11 +43,13 @@ some = strategies.lists(strategies.booleans(), min_size=1, max_size=4)
 _NAMES = count()
 
 
+def source_of(record: SourceRecord) -> tuple[str, bytes]:
+    at = record.coordinates
+    return (SOURCE, f"{at.topic} {at.partition} {at.offset}".encode())
+
+
 def outcome_of(ticket: Ticket) -> Outcome:
-    at = ticket.record.coordinates
-    return Outcome(
-        "classification", OutgoingRecord("results", None, f"{at.topic} {at.partition} {at.offset}".encode(), ())
-    )
+    return Outcome("classification", OutgoingRecord("results", None, b"", (source_of(ticket.record),)))
 
 
 class Once(RuleBasedStateMachine):
@@ -74,7 +77,7 @@ class Once(RuleBasedStateMachine):
             self.give_back(partition)
 
     def start(self) -> None:
-        self.sink = ExactlyOnceSink(self.settings, DeadLetters("dead", lambda: head_of(FreeClassifier())))
+        self.sink = ExactlyOnceSink(self.settings, DeadLetters(DEAD_LETTERS, lambda: head_of(FreeClassifier())))
         self.ledger = Ledger(in_order=self.in_order, at_once=5)
         self.group = Group(self.cluster)
         self.reads: dict[Partition, int] = {}
@@ -165,10 +168,15 @@ class Once(RuleBasedStateMachine):
         if partition not in self.ledger.partitions:
             return []
         first, self.reads[partition] = self.reads[partition], self.log[partition]
-        sources = [record(partition, offset) for offset in range(first, self.log[partition])]
+        sources = [self.record(partition, offset) for offset in range(first, self.log[partition])]
         opened = [ticket for source in sources if (ticket := self.ledger.open(source, now_s=0.0, size_bytes=1))]
         self.live += opened
         return opened
+
+    def record(self, partition: Partition, offset: int) -> SourceRecord:
+        """With a header of its own, which a dead letter has, too."""
+        plain = record(partition, offset)
+        return replace(plain, headers=(source_of(plain),))
 
     def finish(self, ticket: Ticket) -> None:
         self.live.remove(ticket)

@@ -1,10 +1,21 @@
-"""Exactly-once: the state machine in both orders."""
+"""Exactly-once: as a state machine in both orders, and what is easier said in an example."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+from confluent_kafka import KafkaError
 from hypothesis import settings
 
-from tests.unit.kafka.once import Once
+from tests.unit.kafka.coordinator import Trouble
+from tests.unit.kafka.once import PARTITIONS, TIMEOUT_S, Once
+from worker.errors import Fatal
+from worker.kafka.ledger import Position
+from worker.kafka.transactions import Phase
+
+A, B = PARTITIONS
 
 
 class OnceOutOfOrder(Once):
@@ -16,3 +27,247 @@ for once in (Once, OnceOutOfOrder):
     once.TestCase.settings = settings(max_examples=400, stateful_step_count=40, deadline=None)
 TestOnce = Once.TestCase
 TestOnceOutOfOrder = OnceOutOfOrder.TestCase
+
+
+class Scene(Once):
+    """One run of it, step by step."""
+
+    def happens(self, call: str, trouble: Trouble | int) -> Scene:
+        """To the next call of this kind."""
+        self.cluster.troubles[call] = trouble
+        return self
+
+    def come(self, partition: int, count: int) -> Scene:
+        """Records that are finished at once; nothing is settled yet."""
+        self.log[PARTITIONS[partition]] += count
+        for ticket in self.read(PARTITIONS[partition]):
+            self.finish(ticket)
+        return self
+
+    def goes_on_after(self, seconds: float = 0.0) -> bool:
+        """Whether the settlement under way is done after one more step."""
+        self.cluster.pass_time(seconds)
+        settlement = self.ledger.take()
+        assert settlement is not None, "there is nothing to settle"
+        done = self.sink.settle(settlement, self.ledger.positions, self.group, 0.0)
+        if done:
+            self.ledger.settled(settlement)
+        return done
+
+    @property
+    def phase(self) -> Phase:
+        return self.sink._transactions.phase
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    whole = Scene()
+    yield whole
+    whole.each_outcome_is_visible_once_and_its_offset_with_it()
+    whole.sink._claim.release()
+    whole.patches.undo()
+
+
+def test_what_a_rebalance_took_out_of_an_open_transaction_is_aborted_and_the_rest_done_again(scene: Scene) -> None:
+    scene.happens("flush", Trouble.NOT_DONE).come(0, 2).come(1, 2)
+    assert not scene.goes_on_after()
+    scene.take_away(second=False, heard=True, works=True, seconds=0.0)
+    assert not scene.goes_on_after()
+    assert scene.goes_on_after()
+    assert scene.cluster.visible == {A: [0], B: [0, 1]}
+
+
+def test_a_commit_whose_producer_was_fenced_meanwhile_is_known_by_its_offsets(scene: Scene) -> None:
+    scene.happens("commit", Trouble.OUTLIVED).come(0, 1).come(1, 1)
+    assert not scene.goes_on_after()
+    scene.happens("ask", Trouble.NOT_DONE)
+    assert not scene.goes_on_after(), "the group does not say"
+    assert scene.goes_on_after()
+    assert scene.cluster.visible == {A: [0], B: [0]}
+    assert scene.come(0, 1).goes_on_after()
+    assert scene.cluster.visible == {A: [0, 1], B: [0]}
+
+
+def test_a_commit_that_is_not_answered_is_waited_for(scene: Scene) -> None:
+    scene.happens("commit", Trouble.UNANSWERED).come(0, 1)
+    assert not scene.goes_on_after()
+    assert scene.phase is Phase.COMMITTING
+    assert scene.goes_on_after()
+    assert scene.phase is Phase.READY
+
+
+def test_a_generation_that_was_refused_is_not_tried_again_until_the_next_one_comes(scene: Scene) -> None:
+    scene.come(0, 1)
+    scene.cluster.generation = object()
+    assert not scene.goes_on_after()
+    assert scene.phase is Phase.ABORTING
+    for _ in range(3):
+        assert not scene.goes_on_after(19.0)
+    assert scene.phase is Phase.READY
+    assert scene.cluster.open is None, "a transaction was begun for nothing"
+    scene.hear_of_it()
+    assert scene.goes_on_after(60.0)
+
+
+def test_a_generation_that_is_refused_for_a_minute_with_no_rebalance_ends_the_worker(scene: Scene) -> None:
+    scene.come(0, 1)
+    scene.cluster.generation = object()
+    assert not scene.goes_on_after()
+    assert not scene.goes_on_after(59.9)
+    with pytest.raises(
+        Fatal, match=r"^Kafka has refused this member's offsets for 60 s and no rebalance came: .* lost$"
+    ):
+        scene.goes_on_after(0.1)
+
+
+def test_a_refusal_that_was_got_over_is_forgotten(scene: Scene) -> None:
+    scene.come(0, 1)
+    current, scene.cluster.generation = scene.cluster.generation, object()
+    assert not scene.goes_on_after()
+    scene.cluster.generation = scene.group.membership = object()
+    assert scene.goes_on_after()
+    scene.cluster.generation = scene.group.membership = current
+    assert scene.come(0, 1).goes_on_after(100.0)
+
+
+def test_while_the_group_has_not_taken_us_in_nothing_is_begun(scene: Scene) -> None:
+    scene.come(0, 1).group.membership = None
+    assert not scene.goes_on_after()
+    assert scene.phase is Phase.READY
+
+
+def test_offsets_that_are_never_answered_are_given_up_with_their_producer(scene: Scene) -> None:
+    scene.happens("offsets", Trouble.SILENT).come(0, 1)
+    assert not scene.goes_on_after()
+    former = scene.sink._transactions.publisher
+    assert not scene.goes_on_after(3.9)
+    assert scene.phase is Phase.SENDING
+    assert not scene.goes_on_after(0.1)
+    assert scene.phase is Phase.OPENING
+    assert scene.sink._transactions.publisher is not former
+    assert scene.goes_on_after()
+
+
+def test_under_a_quota_the_answer_about_the_offsets_has_as_long_as_the_transaction(scene: Scene) -> None:
+    assert not scene.sink.throttled
+    scene.sink._transactions.throttle(SimpleNamespace(throttle_time=30.0))
+    assert scene.sink.throttled
+    scene.happens("offsets", Trouble.SILENT).come(0, 1)
+    assert not scene.goes_on_after()
+    assert not scene.goes_on_after(TIMEOUT_S + 0.9)
+    assert scene.phase is Phase.SENDING
+    assert not scene.goes_on_after(0.1)
+    assert scene.phase is Phase.OPENING
+
+
+def test_one_outcome_that_is_to_blame_becomes_a_dead_letter_between_its_neighbours(scene: Scene) -> None:
+    scene.cluster.blames = {(A, 1): KafkaError.INVALID_RECORD, (A, 3): KafkaError.INVALID_RECORD}
+    scene.come(0, 5)
+    settlement = scene.ledger.take()
+    assert settlement is not None
+    steps = 1
+    while not scene.goes_on_after():
+        steps += 1
+    assert steps == 4, "together, each of the two alone, and together"
+    assert scene.cluster.visible[A] == [0, 1, 2, 3, 4]
+    kinds = [ticket.outcome.kind for ticket in settlement.tickets if ticket.outcome]
+    assert kinds == ["classification", "dead_letter", "classification", "dead_letter", "classification"]
+
+
+def test_who_was_suspected_in_one_settlement_is_not_sent_alone_in_the_next(scene: Scene) -> None:
+    scene.cluster.blames = {(A, 1): KafkaError.INVALID_RECORD}
+    scene.come(0, 2)
+    while not scene.goes_on_after():
+        pass
+    assert not scene.sink._suspects
+    assert scene.come(0, 3).goes_on_after()
+
+
+def test_an_outcome_that_is_refused_for_good_ends_the_worker(scene: Scene) -> None:
+    scene.cluster.blames = {(A, 0): KafkaError.TOPIC_AUTHORIZATION_FAILED}
+    scene.come(0, 1)
+    with pytest.raises(Fatal, match=r"topic 'results': .*TOPIC_AUTHORIZATION_FAILED.*ask for WRITE"):
+        scene.goes_on_after()
+
+
+def test_with_nothing_left_that_is_ours_a_settlement_is_done(scene: Scene) -> None:
+    scene.happens("flush", Trouble.NOT_DONE).come(0, 2)
+    assert not scene.goes_on_after()
+    scene.take_away(second=False, heard=True, works=False, seconds=0.0)
+    assert not scene.goes_on_after()
+    assert scene.goes_on_after()
+    assert scene.cluster.visible[A] == []
+
+
+@pytest.mark.parametrize("phase", [Phase.OPEN, Phase.SENDING, Phase.COMMITTING, Phase.ABORTING, Phase.OPENING])
+def test_who_closes_brings_a_commit_to_its_end_and_aborts_the_rest(scene: Scene, phase: Phase) -> None:
+    lapse = {
+        Phase.OPENING: ("init", Trouble.NOT_DONE),
+        Phase.OPEN: ("flush", Trouble.NOT_DONE),
+        Phase.SENDING: ("offsets", Trouble.SILENT),
+        Phase.COMMITTING: ("commit", Trouble.NOT_DONE),
+        Phase.ABORTING: ("flush", Trouble.REFUSED),
+    }
+    scene.happens(*lapse[phase]).come(0, 2)
+    assert not scene.goes_on_after()
+    assert scene.phase is phase
+    scene.sink.close()
+    # Of offsets that are not answered nobody knows whether they are taken: the coordinator aborts that in time.
+    assert (scene.cluster.open is None) == (phase is not Phase.SENDING)
+    assert scene.cluster.visible[A] == ([0, 1] if phase is Phase.COMMITTING else [])
+    assert scene.cluster.offsets.get(A) == (Position(2) if phase is Phase.COMMITTING else None)
+
+
+def test_what_goes_wrong_in_closing_is_logged_and_the_identity_let_go(scene: Scene) -> None:
+    scene.happens("flush", Trouble.NOT_DONE).come(0, 2)
+    assert not scene.goes_on_after()
+    scene.happens("abort", KafkaError.UNKNOWN).sink.close()
+    scene.start()
+
+
+def test_another_producer_with_the_same_id_ends_the_worker_which_says_so(scene: Scene) -> None:
+    scene.happens("flush", Trouble.NOT_DONE).come(0, 2)
+    assert not scene.goes_on_after(1.0)
+    scene.cluster.take_over()
+    with pytest.raises(
+        Fatal, match=r"'once-\d+': .*\(_FENCED\): another instance has taken this id over: set kafka.tr"
+    ):
+        scene.goes_on_after(TIMEOUT_S - 0.1)
+
+
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [
+        (KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, "WRITE and DESCRIBE on the transactional id"),
+        (KafkaError.CLUSTER_AUTHORIZATION_FAILED, "IDEMPOTENT_WRITE on the cluster"),
+        (KafkaError.TOPIC_AUTHORIZATION_FAILED, "READ on the input topic"),
+        (KafkaError.GROUP_AUTHORIZATION_FAILED, "READ on the consumer group"),
+        (KafkaError.INVALID_TRANSACTION_TIMEOUT, "lower kafka.transaction_timeout_s"),
+        (KafkaError.UNSUPPORTED_VERSION, "set kafka.delivery to at-least-once"),
+        (KafkaError.UNKNOWN, "see the broker's log"),
+    ],
+)
+@pytest.mark.parametrize("call", ["init", "begin", "commit"])
+def test_what_the_brokers_refuse_for_good_ends_the_worker_with_a_hint(
+    scene: Scene, call: str, code: int, hint: str
+) -> None:
+    scene.happens(call, code).come(0, 1)
+    with pytest.raises(Fatal, match=f"{KafkaError(code).name()}.*{hint}.*what was not committed will be done again"):
+        scene.goes_on_after()
+
+
+def test_why_a_transaction_failed_is_asked_for_before_it_is_done_again(scene: Scene) -> None:
+    scene.happens("flush", Trouble.NOT_DONE).come(0, 2)
+    assert not scene.goes_on_after()
+    scene.happens("flush", Trouble.REFUSED).happens("begin", KafkaError.TOPIC_AUTHORIZATION_FAILED)
+    with pytest.raises(Fatal, match=r"TOPIC_AUTHORIZATION_FAILED.*ask for WRITE on the topics of outcomes"):
+        scene.goes_on_after()
+
+
+def test_a_reason_that_doing_it_again_may_mend_is_not_looked_at(scene: Scene) -> None:
+    scene.happens("flush", Trouble.NOT_DONE).come(0, 2)
+    assert not scene.goes_on_after()
+    scene.happens("flush", Trouble.REFUSED).happens("begin", KafkaError._STATE)
+    assert not scene.goes_on_after()
+    assert scene.phase is Phase.ABORTING
+    assert scene.goes_on_after()
