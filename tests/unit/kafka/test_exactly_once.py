@@ -1,4 +1,4 @@
-"""Exactly-once: as a state machine in both orders, and what is easier said in an example."""
+"""Exactly-once without a broker: by example, and as a state machine in both orders."""
 
 from __future__ import annotations
 
@@ -16,17 +16,6 @@ from worker.kafka.ledger import Position
 from worker.kafka.transactions import Phase
 
 A, B = PARTITIONS
-
-
-class OnceOutOfOrder(Once):
-    in_order = False
-
-
-# 32,000 steps.
-for once in (Once, OnceOutOfOrder):
-    once.TestCase.settings = settings(max_examples=400, stateful_step_count=40, deadline=None)
-TestOnce = Once.TestCase
-TestOnceOutOfOrder = OnceOutOfOrder.TestCase
 
 
 class Scene(Once):
@@ -271,3 +260,14 @@ def test_a_reason_that_doing_it_again_may_mend_is_not_looked_at(scene: Scene) ->
     assert not scene.goes_on_after()
     assert scene.phase is Phase.ABORTING
     assert scene.goes_on_after()
+
+
+class OnceOutOfOrder(Once):
+    in_order = False
+
+
+# 32,000 steps.
+for once in (Once, OnceOutOfOrder):
+    once.TestCase.settings = settings(max_examples=400, stateful_step_count=40, deadline=None)
+TestOnce = Once.TestCase
+TestOnceOutOfOrder = OnceOutOfOrder.TestCase
