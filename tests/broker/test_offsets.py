@@ -84,6 +84,8 @@ def test_a_dry_run_says_the_same_and_changes_nothing(broker: Cluster, filled: To
         (["set", "--to", "99", "--partitions", "0"], 2, "--to 99: {topic}[0] has the offsets 0 to 20"),
         (["set", "--to", "soon"], 2, "--to soon: write beginning, end, an offset, or a time"),
         (["set", "--to", "end", "--partitions", "4"], 2, "--partitions 4: topic {topic} has the partitions 0 to 3"),
+        (["set", "--to", "end", "--partitions", ""], 2, "--partitions : write partitions' numbers"),
+        (["set", "--to", "end", "--group", ""], 2, "--group: write a group's name"),
         (["set", "--to", "end", "--group", "nobody"], 1, "there is no group nobody"),
     ],
 )

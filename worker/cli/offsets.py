@@ -22,11 +22,13 @@ app.add_typer(group, name="offsets")
 Group = Annotated[
     str | None, typer.Option("--group", help="The consumer group; else the one of `kafka.group_id`.", metavar="GROUP")
 ]
-Partitions = Annotated[str, typer.Option(metavar="N,N,...", help="These partitions only.", show_default="all of them")]
+Partitions = Annotated[
+    str | None, typer.Option(metavar="N,N-N,...", help="These partitions only.", show_default="all of them")
+]
 
 
 @group.command()
-def show(context: typer.Context, name: Group = None, partitions: Partitions = "") -> None:
+def show(context: typer.Context, name: Group = None, partitions: Partitions = None) -> None:
     """Show a group's state and members, and in each partition what it has committed and what is left."""
     from worker.kafka.moves import standings
 
@@ -48,7 +50,7 @@ def set_(
     context: typer.Context,
     to: Annotated[str, typer.Option("--to", metavar="TIME|OFFSET|beginning|end", help="The next record to be done.")],
     name: Group = None,
-    partitions: Partitions = "",
+    partitions: Partitions = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what that would do, and do nothing.")] = False,
 ) -> None:
     """Move a group, and say what that skips or repeats. Refused while it has members: stop its workers first."""
@@ -66,14 +68,19 @@ def set_(
     typer.echo(f"group {found.group}: {'nothing was changed' if dry_run else 'moved'}")
 
 
-def _looks(context: typer.Context, name: str | None, partitions: str) -> tuple[TopicOffsets, GroupLook, Settings]:
-    """The topic and the group that a command line names."""
+def _looks(
+    context: typer.Context, name: str | None, partitions: str | None
+) -> tuple[TopicOffsets, GroupLook, Settings]:
+    """The topic and the group that a command line names. An empty name is a mistake, not the live group."""
+    from worker.errors import ConfigurationError
     from worker.kafka.groups import GroupLook
     from worker.kafka.offsets import TopicOffsets
 
     settings = settings_of(context)
     quiet_logs(settings.observe)
     look = TopicOffsets(settings.kafka, settings.kafka.topics.input, numbers(partitions))
+    if name == "":
+        raise ConfigurationError("--group: write a group's name, or leave it out for the one of `kafka.group_id`")
     return look, GroupLook(settings.kafka, name or settings.kafka.group_id), settings
 
 
