@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,6 +31,8 @@ class Broker:
         self.producers: list[FakeProducer] = []
         self.answer: Callable[[bytes], bool] = lambda value: True
         self.drops = False
+        self.gone: set[str] = set()
+        """Topics that it says are not there."""
         self.blames: dict[bytes, int] = {}
         """Values that it refuses, and with them the whole of their batch."""
         self.fatal: list[int] = []
@@ -85,6 +88,10 @@ class FakeProducer:
 
     def purge(self) -> None:
         self._purged = True
+
+    def list_topics(self, topic: str, timeout: float) -> Any:
+        error = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART) if topic in self._broker.gone else None
+        return SimpleNamespace(topics={topic: SimpleNamespace(error=error)})
 
 
 class Group:
