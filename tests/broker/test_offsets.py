@@ -69,6 +69,16 @@ def test_each_kind_of_point_is_committed_with_what_it_skips_or_repeats(broker: C
         assert broker.committed(filled) == {0: int(at), 1: int(at)}
 
 
+def test_what_comes_of_it_is_added_up(broker: Cluster) -> None:
+    topics = broker.topics(partitions=3)
+    broker.produce(topics.input, [{**event(n), "partition": n % 3} for n in range(30)])
+    for partitions, to in (("0", "2"), ("1", "7")):
+        offsets(broker, topics, "set", "--to", to, "--partitions", partitions)
+    said = offsets(broker, topics, "set", "--to", "5", "--dry-run").stdout
+    assert [line.split() for line in said.splitlines()][-2] == ["all", "-", "-", "skips", "3,", "repeats", "2"]
+    assert offsets(broker, topics, "show").stdout.splitlines()[-1].split()[4] == "11", "of the lags that are known"
+
+
 def test_a_dry_run_says_the_same_and_changes_nothing(broker: Cluster, filled: Topics) -> None:
     before = broker.committed(filled)
     said = offsets(broker, filled, "set", "--to", "beginning", "--dry-run")

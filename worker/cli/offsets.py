@@ -27,6 +27,9 @@ Partitions = Annotated[
 ]
 
 
+Row = tuple[Any, ...]
+
+
 @group.command()
 def show(context: typer.Context, name: Group = None, partitions: Partitions = None) -> None:
     """Show a group's state and members, and in each partition what it has committed and what is left."""
@@ -36,10 +39,12 @@ def show(context: typer.Context, name: Group = None, partitions: Partitions = No
     membership = found.membership()
     typer.echo(f"group {found.group}: {membership}")
     shown = standings(look, found, membership)
-    rows = [
+    rows: list[Row] = [
         (n, s.committed, s.extent.low, s.extent.high, s.lag, s.ahead or None, s.until, s.member)
         for n, s in shown.items()
     ]
+    lags = [s.lag for s in shown.values() if s.lag is not None]
+    rows.append(("all", None, None, None, sum(lags) if lags else None, None, None, None))
     _print(look.topic, ("committed", "low", "high", "lag", "done ahead", "until", "member"), rows)
     if outlived := ",".join(str(n) for n, s in shown.items() if s.outlived):
         typer.echo(f"committed for a topic of this name that was deleted: --partitions {outlived}: see `offsets set`")
@@ -54,14 +59,16 @@ def set_(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what that would do, and do nothing.")] = False,
 ) -> None:
     """Move a group, and say what that skips or repeats. Refused while it has members: stop its workers first."""
-    from worker.kafka.moves import moves, require_idle
+    from worker.kafka.moves import effect_of, moves, require_idle
     from worker.kafka.points import parse_point
 
     point = parse_point("--to", to)
     look, found, settings = _looks(context, name, partitions)
     require_idle(found, settings.kafka.group_id)
     planned = moves(look, found, point, "--to")
-    rows = [(n, move.before, move.after, move.effect) for n, move in planned.items()]
+    rows: list[Row] = [(n, move.before, move.after, move.effect) for n, move in planned.items()]
+    all_ = effect_of(planned.values()) if any(move.before is not None for move in planned.values()) else None
+    rows.append(("all", None, None, all_))
     if not dry_run:
         found.set(look.topic, {number: move.position for number, move in planned.items()})
     _print(look.topic, ("before", "after", "effect"), rows)
@@ -84,7 +91,7 @@ def _looks(
     return look, GroupLook(settings.kafka, name or settings.kafka.group_id), settings
 
 
-def _print(topic: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def _print(topic: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
     from rich.table import Table
 
     table = Table("partition", *columns, title=topic, title_justify="left", box=None)

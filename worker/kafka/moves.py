@@ -6,7 +6,7 @@ its own on top of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from worker.errors import ConfigurationError, Fatal
@@ -59,14 +59,24 @@ class Move:
         return Position(self.after, metadata=replace(self.kept, base=self.after).metadata)
 
     @property
-    def effect(self) -> str:
-        """What comes of it, in words. Offsets are counted; each holds one record at most."""
+    def skipped(self) -> int:
+        """Offsets that the group will not do; each holds one record at most. Negative: so many it will do again."""
         if self.before is None:
-            return "begins here"
-        before = min(max(self.before, self.extent.low), self.extent.high)
-        if self.after > before:
-            return f"skips {self.after - before}"
-        return f"repeats {before - self.after}" if self.after < before else "nothing"
+            return 0
+        return self.after - min(max(self.before, self.extent.low), self.extent.high)
+
+    @property
+    def effect(self) -> str:
+        """What comes of it, in words."""
+        return "begins here" if self.before is None else effect_of([self])
+
+
+def effect_of(moves: Iterable[Move]) -> str:
+    """What comes of all of them, in words."""
+    skipped = [move.skipped for move in moves]
+    skips, repeats = sum(each for each in skipped if each > 0), -sum(each for each in skipped if each < 0)
+    words = ((f"skips {skips}", skips), (f"repeats {repeats}", repeats))
+    return ", ".join(word for word, count in words if count) or "nothing"
 
 
 def standings(look: TopicOffsets, group: GroupLook, membership: Membership) -> dict[int, Standing]:
