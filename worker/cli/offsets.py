@@ -10,7 +10,7 @@ from worker.cli.common import numbers, quiet_logs, settings_of, table_console
 from worker.cli.root import app
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from worker.kafka.groups import GroupLook
     from worker.kafka.offsets import TopicOffsets
@@ -44,8 +44,8 @@ def show(context: typer.Context, name: Group = None, partitions: Partitions = No
         for n, s in shown.items()
     ]
     lags = [s.lag for s in shown.values() if s.lag is not None]
-    rows.append(("all", None, None, None, sum(lags) if lags else None, None, None, None))
-    _print(look.topic, ("committed", "low", "high", "lag", "done ahead", "until", "member"), rows)
+    total: Row = ("all", None, None, None, sum(lags) if lags else None, None, None, None)
+    _print(look.topic, ("committed", "low", "high", "lag", "done ahead", "until", "member"), rows, total)
     if outlived := ",".join(str(n) for n, s in shown.items() if s.outlived):
         typer.echo(f"committed for a topic of this name that was deleted: --partitions {outlived}: see `offsets set`")
 
@@ -68,10 +68,10 @@ def set_(
     planned = moves(look, found, point, "--to")
     rows: list[Row] = [(n, move.before, move.after, move.effect) for n, move in planned.items()]
     all_ = effect_of(planned.values()) if any(move.before is not None for move in planned.values()) else None
-    rows.append(("all", None, None, all_))
+    total: Row = ("all", None, None, all_)
     if not dry_run:
         found.set(look.topic, {number: move.position for number, move in planned.items()})
-    _print(look.topic, ("before", "after", "effect"), rows)
+    _print(look.topic, ("before", "after", "effect"), rows, total)
     typer.echo(f"group {found.group}: {'nothing was changed' if dry_run else 'moved'}")
 
 
@@ -91,10 +91,10 @@ def _looks(
     return look, GroupLook(settings.kafka, name or settings.kafka.group_id), settings
 
 
-def _print(topic: str, columns: Sequence[str], rows: Iterable[Row]) -> None:
+def _print(topic: str, columns: Sequence[str], rows: Sequence[Row], total: Row) -> None:
     from rich.table import Table
 
     table = Table("partition", *columns, title=topic, title_justify="left", box=None)
-    for row in rows:
+    for row in (*rows, total) if len(rows) > 1 else rows:
         table.add_row(*("-" if cell is None else str(cell) for cell in row))
     table_console().print(table)

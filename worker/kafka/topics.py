@@ -128,7 +128,10 @@ def require_topics(settings: KafkaSettings, action_topics: Mapping[str, str]) ->
 
 def _missing(name: str) -> Finding:
     return Finding(
-        f"topic {name}", "does not exist", "create it, or set kafka.topics to the names that your cluster has"
+        f"topic {name}",
+        "does not exist",
+        "create it, or set kafka.topics to the names that your cluster has; one that this user may not DESCRIBE looks "
+        "the same",
     )
 
 

@@ -95,7 +95,10 @@ def _require_told(settings: KafkaSettings, request: Request) -> None:
     look = ClusterLook(settings)
     for option, name in told.items():
         if name is not None and look.partitions(name) is None:
-            raise Fatal(f"{option} {name}: there is no such topic: create it, or leave {option} out")
+            raise Fatal(
+                f"{option} {name}: there is no such topic, or this user may not DESCRIBE it: create it, or leave "
+                f"{option} out"
+            )
 
 
 def _classifier(model: Classifier | Loaded) -> Classifier:

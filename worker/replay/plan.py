@@ -60,7 +60,10 @@ def plan(settings: Settings, request: Request, identity: str, asked: str, look: 
 
     `asked`: `Request.asked`.
     """
-    committed = GroupLook(settings.kafka, settings.kafka.group_id).committed(look.topic, look.numbers)
+    group = GroupLook(settings.kafka, settings.kafka.group_id)
+    # Says which right is missing, where the question for the offsets would run out of time.
+    group.membership()
+    committed = group.committed(look.topic, look.numbers)
     known = {number: _known(position, asked) for number, position in committed.items()}
     fresh, cut = _spans(look, *request.points) if known.keys() < set(look.numbers) else ({}, ())
     begun = {number: (progress.base, progress.until or 0) for number, progress in known.items()}
