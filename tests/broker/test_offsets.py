@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from confluent_kafka import TopicPartition
 
+from tests.broker.test_bad_clusters import delete_before
 from tests.broker.test_delivery import mixed
 from tests.clusters import PATIENCE_S, Cluster, Topics, event
 from tests.replays import Ended, invoke
@@ -77,6 +78,18 @@ def test_what_comes_of_it_is_added_up(broker: Cluster) -> None:
     said = offsets(broker, topics, "set", "--to", "5", "--dry-run").stdout
     assert [line.split() for line in said.splitlines()][-2] == ["all", "-", "-", "skips", "3,", "repeats", "2"]
     assert offsets(broker, topics, "show").stdout.splitlines()[-1].split()[4] == "11", "of the lags that are known"
+
+
+def test_where_retention_overtook_a_group_it_is_said(broker: Cluster) -> None:
+    topics = broker.topics(partitions=2)
+    broker.produce(topics.input, [{**event(n), "partition": n % 2} for n in range(20)])
+    offsets(broker, topics, "set", "--to", "2")
+    assert "deleted" not in offsets(broker, topics, "show").stdout
+    for partition, low in ((0, 5), (1, 1)):
+        delete_before(broker, topics.input, partition, low)
+    said = offsets(broker, topics, "show")
+    assert said.stdout.splitlines()[-1] == "deleted before they were done: 3 offsets: --partitions 0: see `offsets set`"
+    assert [row[3] for row in rows(said).values()] == ["5", "8"], "the lag is of what is still there"
 
 
 def test_a_dry_run_says_the_same_and_changes_nothing(broker: Cluster, filled: Topics) -> None:

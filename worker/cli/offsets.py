@@ -48,6 +48,11 @@ def show(context: typer.Context, name: Group = None, partitions: Partitions = No
     _print(look.topic, ("committed", "low", "high", "lag", "done ahead", "until", "member"), rows, total)
     if outlived := ",".join(str(n) for n, s in shown.items() if s.outlived):
         typer.echo(f"committed for a topic of this name that was deleted: --partitions {outlived}: see `offsets set`")
+    if gone := {n: s.gone for n, s in shown.items() if s.gone}:
+        where = ",".join(map(str, gone))
+        typer.echo(
+            f"deleted before they were done: {sum(gone.values())} offsets: --partitions {where}: see `offsets set`"
+        )
 
 
 @group.command("set")

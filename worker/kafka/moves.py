@@ -41,6 +41,13 @@ class Standing:
         end = self.extent.high if self.until is None else self.until
         return max(0, end - max(self.committed, self.extent.low))
 
+    @property
+    def gone(self) -> int:
+        """Offsets that were deleted before they were done: a worker that is started stops there."""
+        if self.committed is None or self.outlived:
+            return 0
+        return max(0, min(self.extent.low, self.extent.high if self.until is None else self.until) - self.committed)
+
 
 @dataclass(frozen=True, slots=True)
 class Move:
