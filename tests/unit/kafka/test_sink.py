@@ -119,7 +119,8 @@ class Bench:
         # A patience of a fifth of a second: a session of 1200 ms less a heartbeat.
         properties = {"session.timeout.ms": 1200, "heartbeat.interval.ms": 1000}
         self.sink = AtLeastOnceSink(
-            KafkaSettings(consumer_properties=properties), DeadLetters("dead", lambda: head_of(FreeClassifier()))
+            KafkaSettings(consumer_properties=properties, producer_properties={"topic.metadata.propagation.max.ms": 0}),
+            DeadLetters("dead", lambda: head_of(FreeClassifier())),
         )
         self.broker = broker
         self.group = Group()
@@ -193,6 +194,17 @@ def test_what_waits_for_too_long_is_handed_to_a_new_producer_in_order_and_what_i
     assert bench.settle()
     assert broker.handed_in[1:] == [bench.of(0)[2:] + bench.of(1)]
     assert len(bench.group.commits) == 1
+
+
+def test_a_topic_that_is_gone_when_the_producer_is_given_up_ends_the_worker(broker: Broker) -> None:
+    bench = Bench(broker, 2)
+    broker.answer = lambda value: False
+    broker.gone = {"results"}
+    assert not bench.settle()
+    overdue()
+    with pytest.raises(Fatal, match="topic 'results'"):
+        bench.settle()
+    assert not bench.group.commits
 
 
 def test_nothing_is_lost_where_only_a_part_was_handed_in_when_the_producer_is_given_up(broker: Broker) -> None:
