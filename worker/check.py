@@ -10,7 +10,7 @@ from io import BytesIO
 
 from PIL import Image
 
-from worker.errors import Fatal, Rejected, Stage, Transient
+from worker.errors import ConfigurationError, Fatal, Rejected, Stage, Transient
 from worker.images.decoder import Confinement
 from worker.images.formats import plugin_of, register
 from worker.kafka.registry import Registry
@@ -46,9 +46,13 @@ async def findings(settings: Settings) -> AsyncIterator[Finding]:
 def _cluster(settings: Settings) -> list[Finding]:
     """The broker, and the topics where it answers."""
     try:
+        wanted = wanted_topics(settings.kafka, settings.policy.topics)
+    except ConfigurationError as error:
+        return [_failed("topics", error)]
+    try:
         look = ClusterLook(settings.kafka)
         where = f"{look.brokers} at {settings.kafka.bootstrap_servers}"
-        return [Finding("broker", where), *look.topics(wanted_topics(settings.kafka, settings.policy.topics))]
+        return [Finding("broker", where), *look.topics(wanted)]
     except Fatal as error:
         return [_failed("broker", error)]
 

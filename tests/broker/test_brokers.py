@@ -240,8 +240,10 @@ async def test_a_results_topic_that_is_deleted_for_good_stops_the_worker_and_not
 ) -> None:
     topics = three.topics(partitions=1)
     three.produce(topics.input, [event(0)])
+    # Longer than a producer of at-least-once lives that gets nothing done, as the defaults are.
     sooner = [
-        f'kafka.producer_properties."topic.metadata.{each}.ms"=1000' for each in ("propagation.max", "refresh.interval")
+        f'kafka.producer_properties."topic.metadata.{each}.ms"={limit_ms}'
+        for each, limit_ms in (("propagation.max", 5000), ("refresh.interval", 1000))
     ]
     worker = Worker(three.settings(topics, f"kafka.delivery={delivery}", *sooner), FreeClassifier())
     run = asyncio.create_task(worker.run())

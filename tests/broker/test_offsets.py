@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from confluent_kafka import TopicPartition
 
+from tests.broker.test_bad_clusters import delete_before
 from tests.broker.test_delivery import mixed
 from tests.clusters import PATIENCE_S, Cluster, Topics, event
 from tests.replays import Ended, invoke
@@ -69,6 +70,28 @@ def test_each_kind_of_point_is_committed_with_what_it_skips_or_repeats(broker: C
         assert broker.committed(filled) == {0: int(at), 1: int(at)}
 
 
+def test_what_comes_of_it_is_added_up(broker: Cluster) -> None:
+    topics = broker.topics(partitions=3)
+    broker.produce(topics.input, [{**event(n), "partition": n % 3} for n in range(30)])
+    for partitions, to in (("0", "2"), ("1", "7")):
+        offsets(broker, topics, "set", "--to", to, "--partitions", partitions)
+    said = offsets(broker, topics, "set", "--to", "5", "--dry-run").stdout
+    assert [line.split() for line in said.splitlines()][-2] == ["all", "-", "-", "skips", "3,", "repeats", "2"]
+    assert offsets(broker, topics, "show").stdout.splitlines()[-1].split()[4] == "11", "of the lags that are known"
+
+
+def test_where_retention_overtook_a_group_it_is_said(broker: Cluster) -> None:
+    topics = broker.topics(partitions=2)
+    broker.produce(topics.input, [{**event(n), "partition": n % 2} for n in range(20)])
+    offsets(broker, topics, "set", "--to", "2")
+    assert "deleted" not in offsets(broker, topics, "show").stdout
+    for partition, low in ((0, 5), (1, 1)):
+        delete_before(broker, topics.input, partition, low)
+    said = offsets(broker, topics, "show")
+    assert said.stdout.splitlines()[-1] == "deleted before they were done: 3 offsets: --partitions 0: see `offsets set`"
+    assert [row[3] for row in rows(said).values()] == ["5", "8"], "the lag is of what is still there"
+
+
 def test_a_dry_run_says_the_same_and_changes_nothing(broker: Cluster, filled: Topics) -> None:
     before = broker.committed(filled)
     said = offsets(broker, filled, "set", "--to", "beginning", "--dry-run")
@@ -84,6 +107,8 @@ def test_a_dry_run_says_the_same_and_changes_nothing(broker: Cluster, filled: To
         (["set", "--to", "99", "--partitions", "0"], 2, "--to 99: {topic}[0] has the offsets 0 to 20"),
         (["set", "--to", "soon"], 2, "--to soon: write beginning, end, an offset, or a time"),
         (["set", "--to", "end", "--partitions", "4"], 2, "--partitions 4: topic {topic} has the partitions 0 to 3"),
+        (["set", "--to", "end", "--partitions", ""], 2, "--partitions : write partitions' numbers"),
+        (["set", "--to", "end", "--group", ""], 2, "--group: write a group's name"),
         (["set", "--to", "end", "--group", "nobody"], 1, "there is no group nobody"),
     ],
 )

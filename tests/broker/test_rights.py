@@ -20,9 +20,11 @@ from confluent_kafka.admin import (
 from tests import kafka_server
 from tests.broker.test_brokers import assert_settled
 from tests.clusters import PATIENCE_S, Cluster, Reader, event
+from tests.replays import job
 from tests.workers import running, until
 from worker.app import Worker
 from worker.errors import Fatal
+from worker.replay.request import Request
 from worker.testing import FreeClassifier
 
 pytestmark = [
@@ -118,3 +120,12 @@ async def test_without_the_right_to_be_idempotent_the_worker_says_what_to_ask_fo
         with pytest.raises(Fatal, match="ask for IDEMPOTENT_WRITE on the cluster"):
             await asyncio.wait_for(worker.run(), PATIENCE_S)
     assert strict.committed(topics) == {}
+
+
+def test_a_replay_without_the_right_to_its_group_says_what_to_ask_for(strict: Cluster) -> None:
+    topics = strict.topics(partitions=1)
+    with (
+        ruled(strict, ResourceType.GROUP, f"{topics.group}.replay.mine", AclOperation.READ),
+        pytest.raises(Fatal, match="ask for READ and DESCRIBE on the group"),
+    ):
+        job(strict, topics, Request("beginning", "now", id="mine"))

@@ -9,6 +9,8 @@ import pytest
 
 from tests.cli import environment, error_line, image_worker
 from tests.clusters import Cluster
+from worker.cli.common import numbers
+from worker.errors import ConfigurationError
 
 _PROBE = """
 import sys
@@ -52,3 +54,15 @@ def test_a_broker_that_is_not_there_is_one_line_and_exit_code_1() -> None:
     process = image_worker("--set", "kafka.bootstrap_servers=127.0.0.1:1", "produce", "http://a/b.jpg")
     assert process.returncode == 1
     assert "no Kafka broker answered at 127.0.0.1:1" in error_line(process)
+
+
+def test_partitions_are_numbers_and_ranges() -> None:
+    assert numbers("0") == (0,)
+    assert numbers("7, 0,2-4") == (7, 0, 2, 3, 4)
+    assert numbers(None) == ()
+
+
+@pytest.mark.parametrize("text", ["", ",", "0,,1", "-1", "1-", "3-1", "0-1-2", "one", "9999999"])
+def test_what_names_no_partitions_is_refused_and_not_taken_for_all(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"--partitions .*: write partitions' numbers"):
+        numbers(text)

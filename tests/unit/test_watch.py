@@ -172,6 +172,9 @@ def test_a_start_is_an_end_an_offset_or_a_time() -> None:
     assert parse_point("--from", "17") == Point(offset=17)
     for text in ("1970-01-01T00:00:01Z", "1970-01-01T00:00:01", "1970-01-01T01:00:01+01:00"):
         assert parse_point("--from", text) == Point(time_ms=1000)
+    for text in ("0001-01-01", "1969-12-31T23:59:59.999Z"):
+        assert parse_point("--from", text) == Point(time_ms=0), "a broker takes -1 for the end"
+    assert parse_point("--from", "1970-01-01T00:00:01.000001Z") == Point(time_ms=1001), "no record before it"
     with pytest.raises(ConfigurationError, match="--from tomorrow"):
         parse_point("--from", "tomorrow")
 

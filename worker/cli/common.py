@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 
 _WIDE = 240
+_DIGITS = 6
+"""Of the largest number of a partition that is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +72,21 @@ def progress_bar() -> Progress:
     )
 
 
-def numbers(text: str, option: str = "--partitions") -> tuple[int, ...]:
-    """Numbers with commas between. Raises ConfigurationError."""
+def numbers(text: str | None, option: str = "--partitions") -> tuple[int, ...]:
+    """Numbers and ranges with commas between, such as 0,4-6; none for None. Raises ConfigurationError."""
+    return () if text is None else tuple(number for word in text.split(",") for number in _range(word.strip(), option))
+
+
+def _range(word: str, option: str) -> range:
     from worker.errors import ConfigurationError
 
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    if wrong := [word for word in words if not word.isdecimal()]:
-        raise ConfigurationError(f"{option} {wrong[0]}: write partitions' numbers with commas between, such as 0,3")
-    return tuple(map(int, words))
+    first, dash, last = word.partition("-")
+    ends = (first, last if dash else first)
+    if not all(end.isdecimal() and len(end) <= _DIGITS for end in ends) or int(ends[0]) > int(ends[1]):
+        raise ConfigurationError(
+            f"{option} {word}: write partitions' numbers with commas between, such as 0,3 or 0,4-6"
+        )
+    return range(int(ends[0]), int(ends[1]) + 1)
 
 
 def table_console() -> Console:

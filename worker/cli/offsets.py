@@ -10,7 +10,7 @@ from worker.cli.common import numbers, quiet_logs, settings_of, table_console
 from worker.cli.root import app
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from worker.kafka.groups import GroupLook
     from worker.kafka.offsets import TopicOffsets
@@ -22,11 +22,16 @@ app.add_typer(group, name="offsets")
 Group = Annotated[
     str | None, typer.Option("--group", help="The consumer group; else the one of `kafka.group_id`.", metavar="GROUP")
 ]
-Partitions = Annotated[str, typer.Option(metavar="N,N,...", help="These partitions only.", show_default="all of them")]
+Partitions = Annotated[
+    str | None, typer.Option(metavar="N,N-N,...", help="These partitions only.", show_default="all of them")
+]
+
+
+Row = tuple[Any, ...]
 
 
 @group.command()
-def show(context: typer.Context, name: Group = None, partitions: Partitions = "") -> None:
+def show(context: typer.Context, name: Group = None, partitions: Partitions = None) -> None:
     """Show a group's state and members, and in each partition what it has committed and what is left."""
     from worker.kafka.moves import standings
 
@@ -34,13 +39,20 @@ def show(context: typer.Context, name: Group = None, partitions: Partitions = ""
     membership = found.membership()
     typer.echo(f"group {found.group}: {membership}")
     shown = standings(look, found, membership)
-    rows = [
+    rows: list[Row] = [
         (n, s.committed, s.extent.low, s.extent.high, s.lag, s.ahead or None, s.until, s.member)
         for n, s in shown.items()
     ]
-    _print(look.topic, ("committed", "low", "high", "lag", "done ahead", "until", "member"), rows)
+    lags = [s.lag for s in shown.values() if s.lag is not None]
+    total: Row = ("all", None, None, None, sum(lags) if lags else None, None, None, None)
+    _print(look.topic, ("committed", "low", "high", "lag", "done ahead", "until", "member"), rows, total)
     if outlived := ",".join(str(n) for n, s in shown.items() if s.outlived):
         typer.echo(f"committed for a topic of this name that was deleted: --partitions {outlived}: see `offsets set`")
+    if gone := {n: s.gone for n, s in shown.items() if s.gone}:
+        where = ",".join(map(str, gone))
+        typer.echo(
+            f"deleted before they were done: {sum(gone.values())} offsets: --partitions {where}: see `offsets set`"
+        )
 
 
 @group.command("set")
@@ -48,39 +60,46 @@ def set_(
     context: typer.Context,
     to: Annotated[str, typer.Option("--to", metavar="TIME|OFFSET|beginning|end", help="The next record to be done.")],
     name: Group = None,
-    partitions: Partitions = "",
+    partitions: Partitions = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what that would do, and do nothing.")] = False,
 ) -> None:
     """Move a group, and say what that skips or repeats. Refused while it has members: stop its workers first."""
-    from worker.kafka.moves import moves, require_idle
+    from worker.kafka.moves import effect_of, moves, require_idle
     from worker.kafka.points import parse_point
 
     point = parse_point("--to", to)
     look, found, settings = _looks(context, name, partitions)
     require_idle(found, settings.kafka.group_id)
     planned = moves(look, found, point, "--to")
-    rows = [(n, move.before, move.after, move.effect) for n, move in planned.items()]
+    rows: list[Row] = [(n, move.before, move.after, move.effect) for n, move in planned.items()]
+    all_ = effect_of(planned.values()) if any(move.before is not None for move in planned.values()) else None
+    total: Row = ("all", None, None, all_)
     if not dry_run:
         found.set(look.topic, {number: move.position for number, move in planned.items()})
-    _print(look.topic, ("before", "after", "effect"), rows)
+    _print(look.topic, ("before", "after", "effect"), rows, total)
     typer.echo(f"group {found.group}: {'nothing was changed' if dry_run else 'moved'}")
 
 
-def _looks(context: typer.Context, name: str | None, partitions: str) -> tuple[TopicOffsets, GroupLook, Settings]:
-    """The topic and the group that a command line names."""
+def _looks(
+    context: typer.Context, name: str | None, partitions: str | None
+) -> tuple[TopicOffsets, GroupLook, Settings]:
+    """The topic and the group that a command line names. An empty name is a mistake, not the live group."""
+    from worker.errors import ConfigurationError
     from worker.kafka.groups import GroupLook
     from worker.kafka.offsets import TopicOffsets
 
     settings = settings_of(context)
     quiet_logs(settings.observe)
     look = TopicOffsets(settings.kafka, settings.kafka.topics.input, numbers(partitions))
+    if name == "":
+        raise ConfigurationError("--group: write a group's name, or leave it out for the one of `kafka.group_id`")
     return look, GroupLook(settings.kafka, name or settings.kafka.group_id), settings
 
 
-def _print(topic: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+def _print(topic: str, columns: Sequence[str], rows: Sequence[Row], total: Row) -> None:
     from rich.table import Table
 
     table = Table("partition", *columns, title=topic, title_justify="left", box=None)
-    for row in rows:
+    for row in (*rows, total) if len(rows) > 1 else rows:
         table.add_row(*("-" if cell is None else str(cell) for cell in row))
     table_console().print(table)

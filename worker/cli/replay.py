@@ -23,8 +23,8 @@ def replay(
     start: Annotated[str, typer.Option("--from", metavar=_POINT, help="The first record in each partition.")],
     end: Annotated[str, typer.Option("--to", metavar="TIME|OFFSET|now", help="Where to end: before this.")] = "now",
     partitions: Annotated[
-        str, typer.Option(metavar="N,N,...", help="These partitions only.", show_default="all of them")
-    ] = "",
+        str | None, typer.Option(metavar="N,N-N,...", help="These partitions only.", show_default="all of them")
+    ] = None,
     identity: Annotated[
         str | None, typer.Option("--id", help="Names the replay. Left out, it is made of what is asked and the model.")
     ] = None,

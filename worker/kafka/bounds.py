@@ -37,5 +37,6 @@ class Bounds:
             raise Fatal("the group of this replay has offsets that no replay committed: choose another --id")
         if progress.asked != self._asked:
             raise Fatal(
-                "a replay of this id has another --from, --to or --partitions: write those, or choose another --id"
+                "a replay of this id has another --from, --to or --partitions, another model, or other topics for its "
+                "outcomes: write those, or choose another --id"
             )

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from confluent_kafka import KafkaError, KafkaException
 
+from worker.errors import Fatal
 from worker.kafka.ledger import Partition, Position
 from worker.kafka.progress import Progress, parse
 
@@ -38,6 +39,13 @@ _AGAIN = {
     KafkaError.UNKNOWN_MEMBER_ID,
     KafkaError.STALE_MEMBER_EPOCH,
     KafkaError.FENCED_MEMBER_EPOCH,
+}
+
+_HINTS = {
+    KafkaError.GROUP_AUTHORIZATION_FAILED: "ask for READ on the group",
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: "ask for READ on the input topic",
+    KafkaError.UNKNOWN_TOPIC_OR_PART: "the input topic was deleted: create it again, or see kafka.topics.input",
+    KafkaError.OFFSET_METADATA_TOO_LARGE: "raise the brokers' offset.metadata.max.bytes to 4096",
 }
 
 Send = Callable[[Mapping[Partition, Position]], None]
@@ -115,6 +123,12 @@ def is_reached(committed: Position | None, sent: Position) -> bool:
 
 def _progress(position: Position) -> Progress:
     return parse(position.offset, position.metadata)
+
+
+def never_committed(error: KafkaError) -> Fatal:
+    """The end of the worker: a commit was refused for good."""
+    hint = _HINTS.get(error.code(), "see the log of the group's coordinator")
+    return Fatal(f"Kafka refused to commit offsets: {error.str()} ({error.name()}): {hint}; nothing was lost")
 
 
 def goes_again(error: KafkaError) -> bool:

@@ -6,8 +6,8 @@ its own on top of them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from worker.errors import ConfigurationError, Fatal
 from worker.kafka.groups import GroupLook, Membership
@@ -41,6 +41,13 @@ class Standing:
         end = self.extent.high if self.until is None else self.until
         return max(0, end - max(self.committed, self.extent.low))
 
+    @property
+    def gone(self) -> int:
+        """Offsets that were deleted before they were done: a worker that is started stops there."""
+        if self.committed is None or self.outlived:
+            return 0
+        return max(0, min(self.extent.low, self.extent.high if self.until is None else self.until) - self.committed)
+
 
 @dataclass(frozen=True, slots=True)
 class Move:
@@ -50,23 +57,33 @@ class Move:
     """None where the group has committed nothing, or for a topic of this name that was deleted."""
     after: int
     extent: Extent
-    topic_id: str | None = None
-    """Of the topic that the offset is of: it is committed with it."""
+    kept: Progress
+    """What stays of the last commit: a replay's end and what it was asked for. The topic's id is of the topic now."""
 
     @property
     def position(self) -> Position:
         """What is committed."""
-        return Position(self.after, metadata=Progress(self.after, topic_id=self.topic_id).metadata)
+        return Position(self.after, metadata=replace(self.kept, base=self.after).metadata)
+
+    @property
+    def skipped(self) -> int:
+        """Offsets that the group will not do; each holds one record at most. Negative: so many it will do again."""
+        if self.before is None:
+            return 0
+        return self.after - min(max(self.before, self.extent.low), self.extent.high)
 
     @property
     def effect(self) -> str:
-        """What comes of it, in words. Offsets are counted; each holds one record at most."""
-        if self.before is None:
-            return "begins here"
-        before = max(self.before, self.extent.low)
-        if self.after > before:
-            return f"skips {self.after - before}"
-        return f"repeats {before - self.after}" if self.after < before else "nothing"
+        """What comes of it, in words."""
+        return "begins here" if self.before is None else effect_of([self])
+
+
+def effect_of(moves: Iterable[Move]) -> str:
+    """What comes of all of them, in words."""
+    skipped = [move.skipped for move in moves]
+    skips, repeats = sum(each for each in skipped if each > 0), -sum(each for each in skipped if each < 0)
+    words = ((f"skips {skips}", skips), (f"repeats {repeats}", repeats))
+    return ", ".join(word for word, count in words if count) or "nothing"
 
 
 def standings(look: TopicOffsets, group: GroupLook, membership: Membership) -> dict[int, Standing]:
@@ -101,7 +118,13 @@ def moves(look: TopicOffsets, group: GroupLook, point: Point, option: str) -> di
     _check_range(look.topic, targets, extents, option)
     committed, topic_id = group.committed(look.topic, look.numbers), look.topic_id()
     before = {n: _before(position, topic_id) for n, position in committed.items()}
-    return {n: Move(before.get(n), targets[n], extents[n], topic_id) for n in look.numbers}
+    return {n: _move(before.get(n), targets[n], extents[n], topic_id) for n in look.numbers}
+
+
+def _move(before: Progress | None, after: int, extent: Extent, topic_id: str | None) -> Move:
+    if before is None:
+        return Move(None, after, extent, Progress(after, topic_id=topic_id))
+    return Move(before.base, after, extent, replace(before, done=(), topic_id=topic_id))
 
 
 def require_idle(group: GroupLook, own: str) -> None:
@@ -110,8 +133,8 @@ def require_idle(group: GroupLook, own: str) -> None:
     if membership.members:
         who = ", ".join(sorted({str(member) for member in membership.members}))
         raise Fatal(
-            f"group {group.group} is at work ({membership}: {who}): stop its workers first; one that was killed is a "
-            "member until its session ends"
+            f"group {group.group} is at work ({membership}: {who}): stop its workers first; one that was killed, "
+            "or has a kafka.group_instance_id, is a member until its session ends"
         )
     if not membership.exists and group.group != own:
         raise Fatal(f"there is no group {group.group}: see kafka.group_id of the workers that you mean")
@@ -127,9 +150,10 @@ def _check_range(topic: str, targets: Mapping[int, int], extents: Mapping[int, E
             )
 
 
-def _before(position: Position, topic_id: str | None) -> int | None:
-    """The offset that counts in this topic. What cannot be read is moved away from all the same."""
+def _before(position: Position, topic_id: str | None) -> Progress | None:
+    """The progress that counts in this topic. What cannot be read is moved away from all the same."""
     try:
-        return position.offset if parse(position.offset, position.metadata).may_be_of(topic_id) else None
+        progress = parse(position.offset, position.metadata)
     except ValueError:
-        return position.offset
+        return Progress(position.offset)
+    return progress if progress.may_be_of(topic_id) else None

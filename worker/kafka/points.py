@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from worker.errors import ConfigurationError
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,4 +34,9 @@ def parse_point(option: str, text: str, *, end: str = "end") -> Point:
         raise ConfigurationError(
             f"{option} {text}: write beginning, {end}, an offset, or a time such as 2026-01-31T12:00:00Z"
         ) from None
-    return Point(time_ms=round((time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp() * 1000))
+    return Point(time_ms=_ms(time if time.tzinfo else time.replace(tzinfo=UTC)))
+
+
+def _ms(time: datetime) -> int:
+    """The first millisecond that is not before a time. None is before 1970: to a broker, those mean other things."""
+    return max(0, -((_EPOCH - time) // timedelta(milliseconds=1)))

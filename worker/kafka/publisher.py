@@ -54,6 +54,14 @@ class Publisher:
         refused, self._refused = self._refused, []
         return refused
 
+    def is_gone(self, topic: str, timeout_s: float) -> bool:
+        """Whether a broker says that there is no such topic; not where none answers in time."""
+        try:
+            error = self._producer.list_topics(topic, timeout=timeout_s).topics[topic].error
+        except KafkaException:
+            return False
+        return error is not None and error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+
     def close(self) -> None:
         """Drop what the broker has not acknowledged."""
         self._producer.purge()

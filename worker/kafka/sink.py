@@ -15,6 +15,7 @@ from confluent_kafka import KafkaException, Producer
 
 from worker.kafka.clients import ClientErrors, Throttle, error_in, open_client
 from worker.kafka.deadletter import DeadLetters
+from worker.kafka.gone import GoneTopics
 from worker.kafka.ledger import Partition, Position, Settlement, Ticket
 from worker.kafka.properties import patience_s, untransacted_properties
 from worker.kafka.publisher import Publisher
@@ -85,6 +86,7 @@ class AtLeastOnceSink:
         self._settings = settings
         self._dead_letters = dead_letters
         self._patience_s = patience_s(settings) / 2
+        self._gone = GoneTopics(settings)
         self._throttle = Throttle("producer")
         self._due_s = 0.0
         """When the producer is given up."""
@@ -147,6 +149,7 @@ class AtLeastOnceSink:
         # Before the old producer is closed: that reports what it held as purged.
         refused = (ticket for ticket, _ in self._publisher.take_refused())
         left = {*self._publisher.waiting, *refused, *self._dropped, *self._again, *self._to_produce}
+        self._gone.look(left, self._publisher, time.monotonic())
         try:
             self._publisher.close()
         except (KafkaException, SystemError) as exception:

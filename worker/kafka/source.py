@@ -10,10 +10,9 @@ from typing import Any, Protocol
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from worker.errors import Fatal
 from worker.kafka.aside import aside
 from worker.kafka.clients import ClientErrors, Throttle, open_client
-from worker.kafka.committer import Committer, goes_again
+from worker.kafka.committer import Committer, goes_again, never_committed
 from worker.kafka.ledger import Partition, Position
 from worker.kafka.poll_errors import fatal
 from worker.kafka.properties import consumer_properties, patience_s, poll_interval_s
@@ -247,8 +246,7 @@ class Source:
 
     def _refused(self, error: KafkaError) -> None:
         if not goes_again(error):
-            hint = "; ask for READ on the group" if error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED else ""
-            raise Fatal(f"Kafka refused to commit offsets: {error.str()} ({error.name()}){hint}; nothing was lost")
+            raise never_committed(error)
         log.warning("kafka.commit_refused", error=error.str(), code=error.name(), next="poll and try again")
 
 

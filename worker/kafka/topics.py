@@ -15,7 +15,7 @@ from confluent_kafka.admin._config import ConfigEntry, ConfigResource
 from confluent_kafka.admin._metadata import ClusterMetadata
 from confluent_kafka.admin._topic import TopicDescription
 
-from worker.errors import Fatal
+from worker.errors import ConfigurationError, Fatal
 from worker.kafka.clients import ClientErrors, open_client
 from worker.kafka.properties import client_properties
 from worker.kafka.settings import KafkaSettings
@@ -102,16 +102,23 @@ class ClusterLook:
 
 
 def wanted_topics(settings: KafkaSettings, action_topics: Mapping[str, str]) -> dict[str, AclOperation]:
-    """The worker's topics, and what it does with each."""
-    wanted = {settings.topics.input: AclOperation.READ}
-    for name in (settings.topics.results, settings.topics.dead_letters, *action_topics.values()):
-        wanted[name] = AclOperation.WRITE
-    return wanted
+    """The worker's topics, and what it does with each.
+
+    Raises ConfigurationError where it would write to the topic that it reads, and so feed itself without end.
+    """
+    topics = settings.topics
+    written = {"kafka.topics.results": topics.results, "kafka.topics.dead_letters": topics.dead_letters}
+    written |= {f"policy.topics.{action}": name for action, name in action_topics.items()}
+    for key, name in written.items():
+        if name == topics.input:
+            raise ConfigurationError(f"{key}: {name} is the topic of events (kafka.topics.input): name another one")
+    return {topics.input: AclOperation.READ, **dict.fromkeys(written.values(), AclOperation.WRITE)}
 
 
 def require_topics(settings: KafkaSettings, action_topics: Mapping[str, str]) -> None:
-    """Fatal with one line where a topic is missing; a warning where one to be written has too few replicas."""
-    look, wanted = ClusterLook(settings), wanted_topics(settings, action_topics)
+    """Fatal with one line where a topic is missing, or read and written; a warning where one has too few replicas."""
+    wanted = wanted_topics(settings, action_topics)
+    look = ClusterLook(settings)
     written = [name for name, operation in wanted.items() if operation == AclOperation.WRITE]
     if wrong := look.missing(wanted):
         raise Fatal("; ".join(f"{finding.subject}: {finding.result}: {finding.remedy}" for finding in wrong))
@@ -121,7 +128,10 @@ def require_topics(settings: KafkaSettings, action_topics: Mapping[str, str]) ->
 
 def _missing(name: str) -> Finding:
     return Finding(
-        f"topic {name}", "does not exist", "create it, or set kafka.topics to the names that your cluster has"
+        f"topic {name}",
+        "does not exist",
+        "create it, or set kafka.topics to the names that your cluster has; one that this user may not DESCRIBE looks "
+        "the same",
     )
 
 

@@ -53,7 +53,10 @@ def _await(settings: KafkaSettings, names: set[str]) -> None:
     deadline_s = time.monotonic() + _TIMEOUT_S
     while wrong := ClusterLook(settings).missing(names):
         if time.monotonic() >= deadline_s:
-            raise Fatal(f"{wrong[0].subject} was created, and is not there after {_TIMEOUT_S:.0f} s: start again")
+            raise Fatal(
+                f"{wrong[0].subject} was created, and is not there after {_TIMEOUT_S:.0f} s: start again, "
+                "or ask for DESCRIBE on it"
+            )
 
 
 def _create(admin: AdminClient, name: str, like: str) -> None:

@@ -32,6 +32,8 @@ def derived(settings: Settings, request: Request, identity: str, *, port_is_told
         "start": "earliest",
         # Of the group's and the host's names where there is none: then it is another one by itself.
         "transactional_id": own_id and own_id + suffix,
+        # Processes that share it have one command line, and the partitions of one that died must not wait for it.
+        "group_instance_id": None,
     }
     policy = settings.policy if topics.results == live.results else settings.policy.model_copy(update={"topics": {}})
     # The live worker may be on this machine, with the same settings file.

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from worker.app import Worker
 from worker.errors import Fatal
 from worker.kafka.offsets import TopicOffsets
+from worker.kafka.settings import KafkaSettings
 from worker.kafka.standing import Standing, length
+from worker.kafka.topics import ClusterLook
 from worker.kafka.twins import make_twins
 from worker.models.classifier import Classifier
 from worker.models.load import Loaded, load_known
@@ -37,12 +39,17 @@ class Job:
             f"partition {number} begins at {self.plan.spans[number][0]}: older records of that time may be gone"
             for number in self.plan.cut
         )
+        nothing = (
+            f"there is nothing from {self.request.start} to {self.request.end}: `image-worker offsets show` says which "
+            "offsets there are"
+        )
         return "\n".join(
             [
                 f"replay {self.plan.id} of {topics.input}: {self.plan.offsets} offsets to go",
                 f"model {identity.name}, {identity.runtime} {identity.precision}, {identity.fingerprint[:12]}",
                 f"into {topics.results}, dead letters into {topics.dead_letters}",
                 *cut,
+                *([nothing] if self.plan.empty else []),
             ]
         )
 
@@ -72,12 +79,26 @@ def prepare(found: Resolved, request: Request, given: Classifier | None = None) 
     """
     settings = found.settings
     # First what is quick to say: a model takes its time.
+    _require_told(settings.kafka, request)
     look = TopicOffsets(settings.kafka, settings.kafka.topics.input, request.partitions)
     model = given or load_known(settings.model)
-    identity = request.identity(look.topic, _classifier(model).identity.fingerprint)
+    question = (look.topic, _classifier(model).identity.fingerprint)
+    identity = request.identity(*question)
     port_is_told = found.origins.get(("observe", "port"), "").startswith("flag")
     own = derived(settings, request, identity, port_is_told=port_is_told)
-    return Job(request, plan(own, request, identity, look), model, settings)
+    return Job(request, plan(own, request, identity, request.asked(*question), look), model, settings)
+
+
+def _require_told(settings: KafkaSettings, request: Request) -> None:
+    """Fatal where a topic is named that does not exist: only those of the replay's own are made."""
+    told = {"--output": request.output, "--dead-letters": request.dead_letters}
+    look = ClusterLook(settings)
+    for option, name in told.items():
+        if name is not None and look.partitions(name) is None:
+            raise Fatal(
+                f"{option} {name}: there is no such topic, or this user may not DESCRIBE it: create it, or leave "
+                f"{option} out"
+            )
 
 
 def _classifier(model: Classifier | Loaded) -> Classifier:

@@ -40,6 +40,11 @@ class Plan:
         return sum(map(length, self.spans.values()))
 
     @property
+    def empty(self) -> bool:
+        """Whether there was never anything to do."""
+        return not self.begun and not self.offsets
+
+    @property
     def complete(self) -> bool:
         """Whether it was done before."""
         return self.begun == self.spans.keys() and not self.offsets
@@ -50,10 +55,15 @@ class Plan:
         return Window(Bounds(self.spans, self.asked), standing, rate=self.rate)
 
 
-def plan(settings: Settings, request: Request, identity: str, look: TopicOffsets) -> Plan:
-    """The plan with the settings of the replay. Raises Fatal where its records are gone, or the id is another's."""
-    asked = request.asked(look.topic)
-    committed = GroupLook(settings.kafka, settings.kafka.group_id).committed(look.topic, look.numbers)
+def plan(settings: Settings, request: Request, identity: str, asked: str, look: TopicOffsets) -> Plan:
+    """The plan with the settings of the replay. Raises Fatal where its records are gone, or the id is another's.
+
+    `asked`: `Request.asked`.
+    """
+    group = GroupLook(settings.kafka, settings.kafka.group_id)
+    # Says which right is missing, where the question for the offsets would run out of time.
+    group.membership()
+    committed = group.committed(look.topic, look.numbers)
     known = {number: _known(position, asked) for number, position in committed.items()}
     fresh, cut = _spans(look, *request.points) if known.keys() < set(look.numbers) else ({}, ())
     begun = {number: (progress.base, progress.until or 0) for number, progress in known.items()}

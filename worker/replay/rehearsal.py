@@ -56,11 +56,17 @@ class Rehearsal:
         read = len(self.sample.records)
         yield "records", f"{self.plan.offsets} at most, about {self.records}, by a sample of {read}"
         yield "bytes", f"about {round(self.records * self.sample.record_bytes):,}"
+        if not read:
+            yield "rate", "not measured: there is no record in the sample"
+        else:
+            yield from self._pace()
+        yield "", "nothing was joined, committed or created"
+
+    def _pace(self) -> Iterable[tuple[str, str]]:
         limited = self.plan.rate is not None and self.plan.rate < self.per_s
         rate = min(self.per_s, self.plan.rate or self.per_s)
         yield "rate", f"{rate:.0f}/s a process, {'by --rate' if limited else 'measured on the sample'}"
         yield "takes", f"about {spoken(self.records / rate if rate else None)} with one process"
-        yield "", "nothing was joined, committed or created"
 
 
 @dataclass(slots=True)

@@ -38,13 +38,14 @@ class Request:
     def points(self) -> tuple[Point, Point]:
         return parse_point("--from", self.start, end="now"), parse_point("--to", self.end, end="now")
 
-    def asked(self, topic: str) -> str:
-        """12 hex digits over what the bounds are the answer to: the same for every process that shares the replay."""
-        return _digest(topic, *self.points, sorted(set(self.partitions)))
+    def asked(self, topic: str, fingerprint: str) -> str:
+        """12 hex digits over window, model and outputs: the same for every process that shares the replay."""
+        window = _digest(topic, *self.points, sorted(set(self.partitions)))
+        return _digest(window, fingerprint, self.output, self.dead_letters)
 
     def identity(self, topic: str, fingerprint: str) -> str:
         """The id that was given, or one of what is asked: so the same command line goes on, and another starts anew."""
-        return self.id or _digest(self.asked(topic), fingerprint, self.output, self.dead_letters)
+        return self.id or self.asked(topic, fingerprint)
 
 
 def _digest(*parts: object) -> str:

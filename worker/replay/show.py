@@ -43,14 +43,19 @@ async def _follow(standing: Standing, bar: Progress) -> None:
     total = _left(standing)
     meter, logged_s = Meter(total, time.monotonic()), time.monotonic()
     task = bar.add_task("replayed", total=total, pace="")
-    while True:
-        await asyncio.sleep(_EVERY_S)
+    try:
+        while True:
+            await asyncio.sleep(_EVERY_S)
+            reading = meter.read(_left(standing), time.monotonic())
+            pace = f"{reading.per_s:.0f}/s, {spoken(reading.left_s)} left"
+            bar.update(task, completed=reading.done, pace=pace)
+            if bar.disable and time.monotonic() - logged_s >= _LOG_EVERY_S:
+                logged_s = time.monotonic()
+                _log(reading)
+    finally:
+        # What stays on the terminal is how it ended.
         reading = meter.read(_left(standing), time.monotonic())
-        pace = f"{reading.per_s:.0f}/s, {spoken(reading.left_s)} left"
-        bar.update(task, completed=reading.done, pace=pace)
-        if bar.disable and time.monotonic() - logged_s >= _LOG_EVERY_S:
-            logged_s = time.monotonic()
-            _log(reading)
+        bar.update(task, completed=reading.done, pace=f"{reading.per_s:.0f}/s")
 
 
 def _left(standing: Standing) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,6 +31,8 @@ class Broker:
         self.producers: list[FakeProducer] = []
         self.answer: Callable[[bytes], bool] = lambda value: True
         self.drops = False
+        self.gone: set[str] = set()
+        """Topics that it says are not there."""
         self.blames: dict[bytes, int] = {}
         """Values that it refuses, and with them the whole of their batch."""
         self.fatal: list[int] = []
@@ -86,6 +89,10 @@ class FakeProducer:
     def purge(self) -> None:
         self._purged = True
 
+    def list_topics(self, topic: str, timeout: float) -> Any:
+        error = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART) if topic in self._broker.gone else None
+        return SimpleNamespace(topics={topic: SimpleNamespace(error=error)})
+
 
 class Group:
     """Takes every commit."""
@@ -112,7 +119,8 @@ class Bench:
         # A patience of a fifth of a second: a session of 1200 ms less a heartbeat.
         properties = {"session.timeout.ms": 1200, "heartbeat.interval.ms": 1000}
         self.sink = AtLeastOnceSink(
-            KafkaSettings(consumer_properties=properties), DeadLetters("dead", lambda: head_of(FreeClassifier()))
+            KafkaSettings(consumer_properties=properties, producer_properties={"topic.metadata.propagation.max.ms": 0}),
+            DeadLetters("dead", lambda: head_of(FreeClassifier())),
         )
         self.broker = broker
         self.group = Group()
@@ -186,6 +194,17 @@ def test_what_waits_for_too_long_is_handed_to_a_new_producer_in_order_and_what_i
     assert bench.settle()
     assert broker.handed_in[1:] == [bench.of(0)[2:] + bench.of(1)]
     assert len(bench.group.commits) == 1
+
+
+def test_a_topic_that_is_gone_when_the_producer_is_given_up_ends_the_worker(broker: Broker) -> None:
+    bench = Bench(broker, 2)
+    broker.answer = lambda value: False
+    broker.gone = {"results"}
+    assert not bench.settle()
+    overdue()
+    with pytest.raises(Fatal, match="topic 'results'"):
+        bench.settle()
+    assert not bench.group.commits
 
 
 def test_nothing_is_lost_where_only_a_part_was_handed_in_when_the_producer_is_given_up(broker: Broker) -> None:

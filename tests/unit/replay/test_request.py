@@ -50,7 +50,8 @@ def settings(**kafka: Any) -> Settings:
 
 
 def test_a_replay_has_a_group_topics_and_a_port_of_its_own() -> None:
-    own = derived(settings(transactional_id="pod-1"), REQUEST, "mine", port_is_told=False)
+    own = derived(settings(transactional_id="pod-1", group_instance_id="pod-1"), REQUEST, "mine", port_is_told=False)
+    assert own.kafka.group_instance_id is None, "several processes share one command line"
     assert own.kafka.group_id == "image-worker.replay.mine"
     assert own.kafka.topics.input == "images"
     assert own.kafka.topics.results == "classifications.replay.mine"
