@@ -18,7 +18,7 @@ from worker.kafka.ledger import Partition, Position
 from worker.kafka.poll_errors import fatal
 from worker.kafka.properties import consumer_properties, patience_s, poll_interval_s
 from worker.kafka.settings import KafkaSettings
-from worker.kafka.starts import Start, Starts, validate
+from worker.kafka.starts import Start, Starts, sought, validate
 from worker.kafka.topic_id import TopicWatch
 from worker.kafka.window import Window
 from worker.records import Coordinates, SourceRecord
@@ -148,7 +148,8 @@ class Source:
         if self._window is not None:
             self._window.reopen(offsets)
         for entry in self._assigned(offsets.__contains__):
-            self._consumer.seek(TopicPartition(entry.topic, entry.partition, offsets[entry.topic, entry.partition]))
+            # Where reading has not begun, it begins there by itself: nothing of it can have been settled.
+            sought(self._consumer, TopicPartition(entry.topic, entry.partition, offsets[entry.topic, entry.partition]))
 
     def high_watermark(self, partition: Partition) -> int | None:
         """The partition's end as of the last fetch, without a round trip. None before the first."""
