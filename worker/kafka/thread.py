@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import closing
 
 import structlog
 from confluent_kafka import Message
@@ -97,6 +98,8 @@ class KafkaThread:
     # Rebalances: called inside poll and close, on this thread.
 
     def waiting(self) -> bool:
+        if self._leaving:
+            return False
         self._settling.step()
         self._settling.collect(0)
         self._settling.settle(SETTLE_STEP_S)
@@ -157,8 +160,8 @@ class KafkaThread:
         """Leave the group and let go of the broker. What is not settled by now is not committed."""
         self._leaving = True
         try:
-            self._source.close()
-            self._sink.close()
+            with closing(self._sink):
+                self._source.close()
         except Exception as error:  # noqa: BLE001 - returned, and raised by whoever awaits `ended`
             return error
         return None
