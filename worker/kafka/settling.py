@@ -92,10 +92,12 @@ class Settling:
 
     def step(self) -> None:
         """Note that the thread goes on: it is about to poll, or to settle for as long as a step may take."""
+        self._fence()
         self._step_s = self._reporter.beat_s = time.monotonic()
 
     def polls(self) -> None:
         """Note that the thread polls now."""
+        self._fence()
         self._polled_s = time.monotonic()
 
     def collect(self, timeout_s: float) -> None:
@@ -143,12 +145,12 @@ class Settling:
         until_s = time.monotonic() + self._settings.drain_deadline_s
         deadline_s = min(until_s, self._polled_s + self._reading.poll_interval_s)
         while any(map(self._ledger.in_flight_of, partitions)):
-            self.step()
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:
                 left = sum(map(self._ledger.in_flight_of, partitions))
                 log.warning("kafka.drain_deadline", left_to_the_next_owner=left)
                 return
+            self.step()
             self.collect(min(_LOOK_S, left_s))
             self.settle(min(SETTLE_STEP_S, left_s))
 
@@ -160,11 +162,16 @@ class Settling:
         self._reporter.forget(partitions)
 
     def _positions(self, settlement: Settlement) -> dict[Partition, Position]:
+        self._fence()
+        return self._ledger.positions(settlement)
+
+    def _fence(self) -> None:
+        """Void what is in flight after a standstill, before a sign of life is noted that would hide it."""
         now_s = time.monotonic()
         stood_still_s, unpolled_s = now_s - self._step_s, now_s - self._polled_s
-        if stood_still_s >= self._reading.patience_s or unpolled_s >= self._reading.poll_interval_s:
+        too_late = stood_still_s >= self._reading.patience_s or unpolled_s >= self._reading.poll_interval_s
+        if too_late and self._ledger.in_flight:
             self._rewind(max(stood_still_s, unpolled_s))
-        return self._ledger.positions(settlement)
 
     def _rewind(self, stood_still_s: float) -> None:
         log.error("kafka.stood_still", seconds=round(stood_still_s, 1), next="nothing in flight is committed")
