@@ -18,11 +18,12 @@ from confluent_kafka import Message
 from worker.errors import Fatal
 from worker.kafka.intake import Intake
 from worker.kafka.ledger import Ledger, Partition, Ticket
+from worker.kafka.messages import size_bytes, source_record
 from worker.kafka.poll_errors import Gap
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.settling import SETTLE_STEP_S, Settling
 from worker.kafka.sink import Sink
-from worker.kafka.source import Source, size_bytes, source_record
+from worker.kafka.source import Source
 from worker.kafka.starts import Start
 from worker.kafka.status import Reporter
 from worker.kafka.window import Window
