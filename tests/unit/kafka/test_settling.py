@@ -85,8 +85,9 @@ class Broker:
         if not self.answers:
             self.clock.now_s += timeout_s
             return False
+        owned = positions(settlement)
         if settlement.tickets[0] not in self.published:
-            self.published += settlement.tickets
+            self.published += [ticket for ticket in settlement.tickets if ticket.partition in owned]
         self.clock.now_s += self.takes_s
         return self.commit(positions(settlement), timeout_s)
 
@@ -362,6 +363,38 @@ def test_what_was_worked_on_while_the_thread_stood_still_is_void_though_it_was_s
     assert desk.broker.published == []
     assert desk.abandoned == [ticket]
     assert desk.broker.rewound == [{A: 0}]
+
+
+def test_what_a_commit_that_was_under_way_has_taken_is_not_read_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.assign(A)
+    first, second = desk.open(A, 0), desk.open(A, 1)
+    desk.finish(first)
+    desk.broker.answers = False
+    desk.cycle()
+    desk.clock.now_s += PATIENCE_S
+    with monkeypatch.context() as patched:
+        patched.setattr(desk.broker, "settle", lambda *_: True)  # without asking what is ours: it was, when it was sent
+        desk.cycle()
+    desk.broker.answers = True
+    desk.finish(second)
+    desk.cycle()
+    assert desk.broker.rewound == [{A: 1}]
+    assert desk.abandoned == [second]
+
+
+def test_a_standstill_is_forgotten_with_what_was_in_flight(desk: Desk) -> None:
+    desk.assign(A)
+    desk.open(A, 0)
+    desk.clock.now_s += PATIENCE_S
+    desk.cycle()
+    desk.settling.forget([A])
+    desk.assign(A)
+    desk.finish(desk.open(A, 0))
+    desk.cycle()
+    assert desk.broker.committed == {A: 1}
+    assert desk.broker.rewound == []
 
 
 class Settlings(RuleBasedStateMachine):
