@@ -83,10 +83,18 @@ class Pipeline:
         try:
             self._finish(ticket, await self._patiently(ticket))
         except Fatal as failure:
-            if not self.failed.done():
-                self.failed.set_exception(failure)
+            self._fail(failure)
+        except Exception as fault:
+            # Without an outcome its partition would stand still for good, and the worker look well.
+            where = str(ticket.record.coordinates)
+            log.exception("pipeline.no_outcome", record=where, next="stop: it is not committed")
+            self._fail(Fatal(f"{where}: no outcome could be made of it: {fault!r}: see the log for its traceback"))
         finally:
             self._tasks.pop(ticket, None)
+
+    def _fail(self, failure: Fatal) -> None:
+        if not self.failed.done():
+            self.failed.set_exception(failure)
 
     async def _patiently(self, ticket: Ticket) -> Outcome:
         """The outcome of a ticket. An outage of our own is waited out, however long it lasts."""

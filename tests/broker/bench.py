@@ -14,8 +14,8 @@ from tests.unit.kafka.books import record
 from worker.kafka.deadletter import DeadLetters
 from worker.kafka.exactly_once import ExactlyOnceSink
 from worker.kafka.ledger import Ledger, Partition, Position, Settlement, Ticket
+from worker.kafka.messages import source_record
 from worker.kafka.progress import Progress
-from worker.kafka.source import source_record
 from worker.models.classifier import head_of
 from worker.records import Outcome, OutgoingRecord
 from worker.testing import FreeClassifier

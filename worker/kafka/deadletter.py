@@ -76,7 +76,8 @@ class DeadLetters:
         }
         if rejected.reason.stage is Stage.DECODE:
             texts[VERDICT] = "unscannable"
-        return tuple((name, text.encode()) for name, text in texts.items())
+        # What a backend says may hold what UTF-8 cannot, such as half of a surrogate pair.
+        return tuple((name, text.encode(errors="backslashreplace")) for name, text in texts.items())
 
 
 def _foreign(headers: Headers) -> Headers:

@@ -8,11 +8,11 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from worker.errors import Fatal
 from worker.kafka.clients import ClientErrors, open_client
+from worker.kafka.messages import source_record
 from worker.kafka.offsets import TopicOffsets
 from worker.kafka.points import Point
 from worker.kafka.properties import consumer_properties
 from worker.kafka.settings import KafkaSettings
-from worker.kafka.source import source_record
 from worker.records import SourceRecord
 
 _FATAL = {

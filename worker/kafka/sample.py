@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from worker.kafka.clients import ClientErrors, open_client
+from worker.kafka.messages import size_bytes, source_record
 from worker.kafka.progress import Span
 from worker.kafka.properties import consumer_properties
 from worker.kafka.settings import KafkaSettings
-from worker.kafka.source import size_bytes, source_record
 from worker.records import SourceRecord
 
 _PATIENCE_S = 10.0

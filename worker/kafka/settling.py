@@ -85,6 +85,8 @@ class Settling:
         self._took_s = 0.0
         """Of the last cycle."""
         self._step_s = self._polled_s = time.monotonic()
+        self._stood_still_s = 0.0
+        """For how long, while something was in flight that still is."""
 
     def finish(self, ticket: Ticket, outcome: Outcome) -> None:
         """Hand in the outcome of a ticket. From any thread."""
@@ -92,6 +94,7 @@ class Settling:
 
     def step(self) -> None:
         """Note that the thread goes on: it is about to poll, or to settle for as long as a step may take."""
+        self._note_standstill()
         self._step_s = self._reporter.beat_s = time.monotonic()
 
     def polls(self) -> None:
@@ -143,12 +146,12 @@ class Settling:
         until_s = time.monotonic() + self._settings.drain_deadline_s
         deadline_s = min(until_s, self._polled_s + self._reading.poll_interval_s)
         while any(map(self._ledger.in_flight_of, partitions)):
-            self.step()
             left_s = deadline_s - time.monotonic()
             if left_s <= 0:
                 left = sum(map(self._ledger.in_flight_of, partitions))
                 log.warning("kafka.drain_deadline", left_to_the_next_owner=left)
                 return
+            self.step()
             self.collect(min(_LOOK_S, left_s))
             self.settle(min(SETTLE_STEP_S, left_s))
 
@@ -157,17 +160,29 @@ class Settling:
         void = [ticket for partition in partitions for ticket in self._ledger.forget(partition)]
         if void:
             self._abandon(void)
+        if not self._ledger.in_flight:
+            self._stood_still_s = 0.0
         self._reporter.forget(partitions)
 
     def _positions(self, settlement: Settlement) -> dict[Partition, Position]:
-        now_s = time.monotonic()
-        stood_still_s, unpolled_s = now_s - self._step_s, now_s - self._polled_s
-        if stood_still_s >= self._reading.patience_s or unpolled_s >= self._reading.poll_interval_s:
-            self._rewind(max(stood_still_s, unpolled_s))
+        self._note_standstill()
+        if self._stood_still_s:
+            self._rewind()
         return self._ledger.positions(settlement)
 
-    def _rewind(self, stood_still_s: float) -> None:
-        log.error("kafka.stood_still", seconds=round(stood_still_s, 1), next="nothing in flight is committed")
+    def _note_standstill(self) -> None:
+        """Note one before the sign of life that hides it. What is in flight is void when the sink asks what is ours.
+
+        Not at once: a commit that is under way may have taken place, and is told from the offsets then.
+        """
+        now_s = time.monotonic()
+        stood_still_s, unpolled_s = now_s - self._step_s, now_s - self._polled_s
+        too_late = stood_still_s >= self._reading.patience_s or unpolled_s >= self._reading.poll_interval_s
+        if too_late and self._ledger.in_flight:
+            self._stood_still_s = max(self._stood_still_s, stood_still_s, unpolled_s)
+
+    def _rewind(self) -> None:
+        log.error("kafka.stood_still", seconds=round(self._stood_still_s, 1), next="nothing in flight is committed")
         reached = self._ledger.progress()
         self.forget(tuple(reached))
         for partition, progress in reached.items():

@@ -17,10 +17,9 @@ from worker.kafka.ledger import Partition, Position
 from worker.kafka.poll_errors import fatal
 from worker.kafka.properties import consumer_properties, patience_s, poll_interval_s
 from worker.kafka.settings import KafkaSettings
-from worker.kafka.starts import Start, Starts, validate
+from worker.kafka.starts import Start, Starts, sought, validate
 from worker.kafka.topic_id import TopicWatch
 from worker.kafka.window import Window
-from worker.records import Coordinates, SourceRecord
 
 log = structlog.get_logger(__name__)
 
@@ -60,6 +59,8 @@ class Source:
         """Whether we are gone without a goodbye: what is heard of the group after that is of no use."""
         self._paused = False
         self._held: set[Partition] = set()
+        self._expired: set[Partition] = set()
+        """What was assigned when the poll interval was over, until a callback says what becomes of it."""
         self.membership: Any = None
         """The member's generation, as of the last callback: a transaction sends it with its offsets.
 
@@ -100,6 +101,8 @@ class Source:
         if (end := fatal(self._settings, self._consumer, message)) is not None:
             raise end
         log.warning("kafka.poll_error", error=error.str(), code=error.name())
+        if error.code() == KafkaError._MAX_POLL_EXCEEDED:
+            self._expire()
         return None
 
     def commit(self, positions: Mapping[Partition, Position], timeout_s: float) -> bool:
@@ -147,7 +150,8 @@ class Source:
         if self._window is not None:
             self._window.reopen(offsets)
         for entry in self._assigned(offsets.__contains__):
-            self._consumer.seek(TopicPartition(entry.topic, entry.partition, offsets[entry.topic, entry.partition]))
+            # Where reading has not begun, it begins there by itself: nothing of it can have been settled.
+            sought(self._consumer, TopicPartition(entry.topic, entry.partition, offsets[entry.topic, entry.partition]))
 
     def high_watermark(self, partition: Partition) -> int | None:
         """The partition's end as of the last fetch, without a round trip. None before the first."""
@@ -180,18 +184,33 @@ class Source:
         goodbye.result()
         self._raise_failure()
 
+    def _expire(self) -> None:
+        """Void what is assigned: others may have it by now, and it may be that no callback says so.
+
+        Where the coordinator is away just then and a commit ends, librdkafka 2.16 takes a member of the new protocol to
+        have left, and has it go on with all that it had when it is taken in again (seen).
+        """
+        self.membership = None
+        self._expired = set(_plain(self._consumer.assignment()))
+        self._listener.lost(sorted(self._expired))
+
     # No exception may leave a callback: librdkafka's binding would throw fetched messages away.
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         def act() -> None:
             self.membership = _membership(consumer)
-            starts = self._starts.of(_plain(partitions), self._listener.waiting)
+            again = [TopicPartition(*partition) for partition in self._expired]
+            self._expired.clear()
+            given = [*partitions, *again]
+            starts = self._starts.of(_plain(given), self._listener.waiting)
             begin = {partition: start.position for partition, start in starts.items()}
+            if again:
+                consumer.incremental_unassign(again)
             # Without their starts, at a stop, they are assigned to be given back: their records find no ticket.
-            consumer.incremental_assign(list(kafka_offsets(begin)) if starts else partitions)
+            consumer.incremental_assign(list(kafka_offsets(begin)) if starts else given)
             validate(consumer, kafka_offsets(begin))
             # librdkafka remembers a pause of an earlier assignment (seen in 2.16.1): say what holds now, either way.
-            (consumer.pause if self._paused else consumer.resume)(partitions)
+            (consumer.pause if self._paused else consumer.resume)(given)
             self._listener.assigned(starts)
 
         self._guarded(act)
@@ -199,6 +218,7 @@ class Source:
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         def act() -> None:
             self.membership = _membership(consumer)
+            self._expired.difference_update(_plain(partitions))
             try:
                 self._listener.revoked(_plain(partitions))
             finally:
@@ -209,6 +229,7 @@ class Source:
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         def act() -> None:
             self.membership = None
+            self._expired.difference_update(_plain(partitions))
             self._listener.lost(_plain(partitions))
             consumer.incremental_unassign(partitions)
 
@@ -256,29 +277,6 @@ def _membership(consumer: Consumer) -> Any:
     except RuntimeError:
         # librdkafka has none any more where it leaves the group by itself: seen while the brokers were away.
         return None
-
-
-def source_record(message: Message) -> SourceRecord:
-    """A consumer's message as the frozen value that travels."""
-    kind, timestamp_ms = message.timestamp()
-    headers: Iterable[tuple[str, str | bytes | None]] = message.headers() or ()  # type: ignore[assignment]
-    return SourceRecord(
-        Coordinates(message.topic() or "", message.partition() or 0, message.offset() or 0),
-        timestamp_ms if kind else -1,
-        _bytes(message.key()),
-        _bytes(message.value()),
-        tuple((name, _bytes(value)) for name, value in headers),
-    )
-
-
-def size_bytes(record: SourceRecord) -> int:
-    """Bytes of a record's key, value and headers."""
-    headers = sum(len(name) + len(value or b"") for name, value in record.headers)
-    return len(record.key or b"") + len(record.value or b"") + headers
-
-
-def _bytes(value: str | bytes | None) -> bytes | None:
-    return value.encode() if isinstance(value, str) else value
 
 
 def _plain(partitions: Iterable[TopicPartition]) -> list[Partition]:

@@ -199,14 +199,15 @@ def validate(consumer: Consumer, starts: Iterable[TopicPartition], patience_s: f
     """
     give_up_s = time.monotonic() + patience_s
     for start in starts:
-        while start.leader_epoch is not None and not _sought(consumer, start):
+        while start.leader_epoch is not None and not sought(consumer, start):
             if time.monotonic() >= give_up_s:
                 log.warning("kafka.start_unchecked", partition=f"{start.topic}[{start.partition}]", next="read on")
                 break
             time.sleep(_SEEK_AGAIN_S)
 
 
-def _sought(consumer: Consumer, start: TopicPartition) -> bool:
+def sought(consumer: Consumer, start: TopicPartition) -> bool:
+    """Have an assigned partition read from there. False where its reading has not begun: a commit holds it back."""
     try:
         consumer.seek(start)
     except KafkaException as error:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import closing
 
 import structlog
 from confluent_kafka import Message
@@ -17,11 +18,12 @@ from confluent_kafka import Message
 from worker.errors import Fatal
 from worker.kafka.intake import Intake
 from worker.kafka.ledger import Ledger, Partition, Ticket
+from worker.kafka.messages import size_bytes, source_record
 from worker.kafka.poll_errors import Gap
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.settling import SETTLE_STEP_S, Settling
 from worker.kafka.sink import Sink
-from worker.kafka.source import Source, size_bytes, source_record
+from worker.kafka.source import Source
 from worker.kafka.starts import Start
 from worker.kafka.status import Reporter
 from worker.kafka.window import Window
@@ -97,6 +99,8 @@ class KafkaThread:
     # Rebalances: called inside poll and close, on this thread.
 
     def waiting(self) -> bool:
+        if self._leaving:
+            return False
         self._settling.step()
         self._settling.collect(0)
         self._settling.settle(SETTLE_STEP_S)
@@ -157,8 +161,8 @@ class KafkaThread:
         """Leave the group and let go of the broker. What is not settled by now is not committed."""
         self._leaving = True
         try:
-            self._source.close()
-            self._sink.close()
+            with closing(self._sink):
+                self._source.close()
         except Exception as error:  # noqa: BLE001 - returned, and raised by whoever awaits `ended`
             return error
         return None

@@ -85,8 +85,9 @@ class Broker:
         if not self.answers:
             self.clock.now_s += timeout_s
             return False
+        owned = positions(settlement)
         if settlement.tickets[0] not in self.published:
-            self.published += settlement.tickets
+            self.published += [ticket for ticket in settlement.tickets if ticket.partition in owned]
         self.clock.now_s += self.takes_s
         return self.commit(positions(settlement), timeout_s)
 
@@ -296,8 +297,9 @@ def test_after_the_poll_interval_without_a_poll_all_in_flight_is_void_though_the
     ticket = desk.open(A, 0)
     desk.finish(ticket)
     desk.run(desk.settling.polls)
-    desk.clock.now_s += unpolled_s
-    desk.run(desk.settling.step)
+    for _ in range(4):
+        desk.clock.now_s += unpolled_s / 4
+        desk.run(desk.settling.step)
     desk.run(desk.settling.collect, 0)
     desk.run(desk.settling.settle, SETTLE_STEP_S)
     assert desk.broker.committed == ({} if void else {A: 1})
@@ -345,6 +347,54 @@ def test_after_a_standstill_of_the_groups_patience_all_in_flight_is_void_and_rea
     assert [line["seconds"] for line in logs if line["event"] == "kafka.stood_still"] == ([10.0] if void else [])
     assert desk.ledger.partitions == (A, B)
     assert desk.void() == (2 if void else 0)
+
+
+@pytest.mark.parametrize("interval_s", [PATIENCE_S, 300.0])
+def test_what_was_worked_on_while_the_thread_stood_still_is_void_though_it_was_settling_nothing(
+    desk: Desk, interval_s: float
+) -> None:
+    desk.assign(A)
+    ticket = desk.open(A, 0)
+    desk.broker.poll_interval_s = interval_s
+    desk.clock.now_s += PATIENCE_S
+    desk.cycle()
+    desk.finish(ticket)
+    desk.cycle()
+    assert desk.broker.published == []
+    assert desk.abandoned == [ticket]
+    assert desk.broker.rewound == [{A: 0}]
+
+
+def test_what_a_commit_that_was_under_way_has_taken_is_not_read_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.assign(A)
+    first, second = desk.open(A, 0), desk.open(A, 1)
+    desk.finish(first)
+    desk.broker.answers = False
+    desk.cycle()
+    desk.clock.now_s += PATIENCE_S
+    with monkeypatch.context() as patched:
+        patched.setattr(desk.broker, "settle", lambda *_: True)  # without asking what is ours: it was, when it was sent
+        desk.cycle()
+    desk.broker.answers = True
+    desk.finish(second)
+    desk.cycle()
+    assert desk.broker.rewound == [{A: 1}]
+    assert desk.abandoned == [second]
+
+
+def test_a_standstill_is_forgotten_with_what_was_in_flight(desk: Desk) -> None:
+    desk.assign(A)
+    desk.open(A, 0)
+    desk.clock.now_s += PATIENCE_S
+    desk.cycle()
+    desk.settling.forget([A])
+    desk.assign(A)
+    desk.finish(desk.open(A, 0))
+    desk.cycle()
+    assert desk.broker.committed == {A: 1}
+    assert desk.broker.rewound == []
 
 
 class Settlings(RuleBasedStateMachine):
@@ -410,6 +460,21 @@ class Settlings(RuleBasedStateMachine):
         self.move(lost)
         before = len(self.desk.broker.rewound)
         self.desk.run(self.desk.settling.settle, SETTLE_STEP_S)
+        for offsets in self.desk.broker.rewound[before:]:
+            self.reads.update(offsets)
+        self.give(lost)
+
+    @rule(which=strategies.sets(partitions), seconds=strategies.sampled_from([1.0, 9.9, 10.0, 60.0]))
+    def stand_still_between_cycles(self, which: set[Partition], seconds: float) -> None:
+        """As above, while records were worked on: their outcomes come before the callbacks do."""
+        self.desk.clock.now_s += seconds
+        lost = sorted(which & self.ours) if seconds >= PATIENCE_S else []
+        self.move(lost)
+        on_their_way = [ticket for lane in self.desk.ledger._lanes.values() for ticket in lane.tickets.values()]
+        before = len(self.desk.broker.rewound)
+        self.desk.cycle()
+        self.desk.finish(*on_their_way)
+        self.desk.cycle()
         for offsets in self.desk.broker.rewound[before:]:
             self.reads.update(offsets)
         self.give(lost)

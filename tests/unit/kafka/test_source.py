@@ -1,7 +1,8 @@
-"""What librdkafka does now and then: a rebalance in which it has no membership to tell, a goodbye that never ends.
+"""What librdkafka does now and then: a rebalance in which it has no membership to tell, a goodbye that never ends, a
+loss that it never tells of.
 
-Both were seen while the brokers were away, and no broker can be made to bring them about: so the clients here are
-fakes. A closed client is real, and has no membership either.
+All were seen while the brokers were away, and no broker can be made to bring the first two about: so the clients here
+are fakes. A closed client is real, and has no membership either. The last is in tests/broker/test_expired.py, too.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from worker.kafka.ledger import Partition
 from worker.kafka.settings import KafkaSettings
@@ -34,21 +35,47 @@ class Leaving:
         self.unassigned += partitions
 
 
+class Expired(Leaving):
+    """A client that missed its polls, and joined again without saying so: nothing of it was lost as far as it says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.assigned: list[tuple[int, int]] = []
+
+    def poll(self, timeout_s: float) -> Message:
+        return Message(error=KafkaError(KafkaError._MAX_POLL_EXCEEDED))
+
+    def assignment(self) -> list[TopicPartition]:
+        return [TopicPartition("images", 1), TopicPartition("images", 0)]
+
+    def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        return [TopicPartition(each.topic, each.partition, 70 + each.partition) for each in partitions]
+
+    def incremental_assign(self, partitions: list[TopicPartition]) -> None:
+        self.assigned += [(each.partition, each.offset) for each in partitions]
+
+    def resume(self, partitions: list[TopicPartition]) -> None: ...
+
+
 class Noting:
     """Notes what it hears of rebalances."""
 
     def __init__(self) -> None:
         self.heard: list[Partition] = []
+        self.missed: list[Partition] = []
+        self.starts: dict[Partition, int] = {}
 
     def waiting(self) -> bool:
         return True
 
-    def assigned(self, starts: Mapping[Partition, Start]) -> None: ...
+    def assigned(self, starts: Mapping[Partition, Start]) -> None:
+        self.starts = {partition: start.position.offset for partition, start in starts.items()}
 
     def revoked(self, partitions: Sequence[Partition]) -> None:
         self.heard += partitions
 
-    def lost(self, partitions: Sequence[Partition]) -> None: ...
+    def lost(self, partitions: Sequence[Partition]) -> None:
+        self.missed += partitions
 
 
 @pytest.fixture
@@ -77,6 +104,25 @@ def test_a_client_that_is_closed_has_no_membership() -> None:
     consumer = Consumer({"bootstrap.servers": NOWHERE, "group.id": "images", "log_level": 0})
     consumer.close()
     assert _membership(consumer) is None
+
+
+def test_after_the_poll_interval_all_is_void_and_begins_again_where_the_group_is_though_no_callback_says_it_was_lost(
+    source: Source, listener: Noting
+) -> None:
+    client: Any = Expired()
+    source._consumer = source._starts._consumer = client
+    source.membership = "that of before"
+    assert source.poll(0) is None
+    assert listener.missed == [("images", 0), ("images", 1)]
+    assert source.membership is None, "its offsets may be someone else's by now"
+    source._on_revoke(client, [TopicPartition("images", 1)])
+    client.unassigned.clear()
+    source._on_assign(client, [TopicPartition("images", 2)])
+    assert [each.partition for each in client.unassigned] == [0]
+    assert client.assigned == [(2, 72), (0, 70)]
+    assert listener.starts == {("images", 2): 72, ("images", 0): 70}
+    source._on_assign(client, [])
+    assert client.assigned == [(2, 72), (0, 70)], "once"
 
 
 class Endless:

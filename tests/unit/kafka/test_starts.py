@@ -11,6 +11,9 @@ from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from structlog.typing import EventDict
 
 from tests.clusters import PATIENCE_S
+from tests.unit.kafka.test_source import NOWHERE, Noting
+from worker.kafka.settings import KafkaSettings
+from worker.kafka.source import Source
 from worker.kafka.starts import validate
 
 SLOW_MS = 100
@@ -62,3 +65,13 @@ def test_a_start_that_cannot_be_looked_at_in_time_is_named(consumer: Consumer, l
     assign_held_back(consumer)
     validate(consumer, [START], patience_s=0)
     assert [(line["event"], line["partition"]) for line in logs] == [("kafka.start_unchecked", "images[1]")]
+
+
+def test_a_partition_that_is_held_back_is_read_from_its_start_when_all_is_read_again(consumer: Consumer) -> None:
+    source = Source(KafkaSettings(bootstrap_servers=NOWHERE), Noting())
+    source._consumer = consumer
+    assign_held_back(consumer)
+    source.rewind({("images", 0): 0, ("images", 1): 1})
+    read = [consumer.poll(PATIENCE_S) for _ in range(3)]
+    places = [(message.partition(), message.offset()) for message in read if message is not None]
+    assert sorted(places) == [(0, 0), (0, 1), (1, 1)]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from confluent_kafka import Message
 
+from worker.errors import Fatal
 from worker.kafka.ledger import Partition, Position, Settlement, Ticket
 from worker.kafka.progress import Progress
 from worker.kafka.settings import KafkaSettings
@@ -23,6 +24,7 @@ class NotingSink:
 
     def __init__(self) -> None:
         self.committed: list[Mapping[Partition, Position]] = []
+        self.closed = False
 
     @property
     def throttled(self) -> bool:
@@ -36,7 +38,7 @@ class NotingSink:
         return True
 
     def close(self) -> None:
-        pass
+        self.closed = True
 
 
 class Bench:
@@ -87,3 +89,22 @@ def test_a_lost_partition_is_not_drained() -> None:
     bench.thread.lost([PARTITION])
     assert bench.abandoned == bench.handed_over
     assert bench.sink.committed == []
+
+
+def test_who_leaves_waits_for_no_starts_and_settles_nothing_more() -> None:
+    """What ended the worker may be what it would settle: and its partitions are given back whatever their starts."""
+    bench = Bench()
+    bench.thread.assigned({PARTITION: Start(Position(0), Progress(0))})
+    bench.poll_brings(0)
+    bench.thread._hand_over()
+    bench.thread._leave()
+    assert not bench.thread.waiting()
+    assert bench.sink.committed == []
+
+
+def test_the_sink_is_let_go_though_the_source_fails_at_its_end() -> None:
+    """Else readers of committed transactions wait for an open one until its timeout."""
+    bench = Bench()
+    bench.thread._source._failure = Fatal("in a callback")
+    assert str(bench.thread._leave()) == "in a callback"
+    assert bench.sink.closed

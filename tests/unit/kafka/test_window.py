@@ -13,8 +13,8 @@ from worker.errors import Fatal
 from worker.kafka.bounds import Bounds
 from worker.kafka.groups import GroupLook
 from worker.kafka.ledger import Ledger, Partition, Position
+from worker.kafka.messages import source_record
 from worker.kafka.progress import Progress, Span, parse
-from worker.kafka.source import source_record
 from worker.kafka.standing import Standing
 from worker.kafka.window import Window
 from worker.records import Outcome, OutgoingRecord

@@ -1,0 +1,87 @@
+"""A wire between a broker and its clients, of which one can be cut off. Like a network that fails for one of them."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+
+from tests.kafka_server import free_ports
+
+_HEARTBEAT = 68
+"""ConsumerGroupHeartbeat, the API of KIP-848."""
+
+
+class Proxy:
+    """Clients are told apart by their `client.id`. A broker advertises `port`, and is told to the proxy as `target`."""
+
+    def __init__(self) -> None:
+        (self.port,) = free_ports(1)
+        self.target = 0
+        """The broker's own port."""
+        self._cut_off: bytes | None = None
+        self._lose_heartbeat_of: bytes | None = None
+        self._clients: dict[socket.socket, bytes] = {}
+        self._door = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._let_in, daemon=True).start()
+
+    def cut_off(self, client: str) -> None:
+        """End this client's connections, and let it open none until `mend`."""
+        self._cut_off = client.encode()
+        for connection in [each for each, name in self._clients.items() if name == self._cut_off]:
+            _end(connection)
+
+    def mend(self, *, lose_heartbeat: bool) -> None:
+        """Let it connect again, and lose its first heartbeat with the connection that it comes on."""
+        self._lose_heartbeat_of, self._cut_off = self._cut_off if lose_heartbeat else None, None
+
+    def close(self) -> None:
+        _end(self._door)
+
+    def _let_in(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._door.accept()
+                threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        broker = socket.socket()
+        with suppress(OSError):
+            broker.connect(("127.0.0.1", self.target))
+            threading.Thread(target=_answer, args=(broker, client), daemon=True).start()
+            for request in _requests(client):
+                (key,), (length,) = struct.unpack(">h", request[4:6]), struct.unpack(">h", request[12:14])
+                self._clients[client] = name = request[14 : 14 + length]
+                if name == self._cut_off or (key == _HEARTBEAT and self._loses_it(name)):
+                    break
+                broker.sendall(request)
+        _end(client)
+        _end(broker)
+
+    def _loses_it(self, name: bytes) -> bool:
+        loses = name == self._lose_heartbeat_of
+        if loses:
+            self._lose_heartbeat_of = None
+        return loses
+
+
+def _requests(client: socket.socket) -> Iterator[bytes]:
+    """Each with its length of four bytes."""
+    stream = client.makefile("rb")
+    while len(head := stream.read(4)) == 4:
+        yield head + stream.read(struct.unpack(">i", head)[0])
+
+
+def _answer(broker: socket.socket, client: socket.socket) -> None:
+    with suppress(OSError):
+        while data := broker.recv(65536):
+            client.sendall(data)
+    _end(client)
+
+
+def _end(connection: socket.socket) -> None:
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
+    connection.close()
