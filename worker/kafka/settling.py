@@ -179,7 +179,7 @@ class Settling:
         stood_still_s, unpolled_s = now_s - self._step_s, now_s - self._polled_s
         too_late = stood_still_s >= self._reading.patience_s or unpolled_s >= self._reading.poll_interval_s
         if too_late and self._ledger.in_flight:
-            self._stood_still_s = max(self._stood_still_s, stood_still_s, unpolled_s)
+            self._stood_still_s = max(stood_still_s, unpolled_s)
 
     def _rewind(self) -> None:
         log.error("kafka.stood_still", seconds=round(self._stood_still_s, 1), next="nothing in flight is committed")

@@ -384,6 +384,31 @@ def test_what_a_commit_that_was_under_way_has_taken_is_not_read_again(
     assert desk.abandoned == [second]
 
 
+def test_a_standstill_with_nothing_in_flight_voids_nothing(desk: Desk) -> None:
+    desk.assign(A)
+    desk.clock.now_s += PATIENCE_S
+    desk.cycle()
+    desk.finish(desk.open(A, 0))
+    desk.cycle()
+    assert desk.broker.committed == {A: 1}
+
+
+def test_a_drain_that_takes_longer_than_the_groups_patience_is_no_standstill(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle = desk.broker.settle
+
+    def away_for_a_while(settlement: Settlement, positions: Positions, group: Group, timeout_s: float) -> bool:
+        desk.broker.answers = len(desk.broker.asked_s) > PATIENCE_S
+        return settle(settlement, positions, group, timeout_s)
+
+    monkeypatch.setattr(desk.broker, "settle", away_for_a_while)
+    desk.assign(A)
+    desk.finish(desk.open(A, 0))
+    desk.run(desk.settling.drain, [A])
+    assert desk.broker.committed == {A: 1}
+
+
 def test_a_standstill_is_forgotten_with_what_was_in_flight(desk: Desk) -> None:
     desk.assign(A)
     desk.open(A, 0)
