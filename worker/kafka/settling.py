@@ -1,6 +1,6 @@
 """Settling: finished outcomes are collected, published and committed, drained before partitions go, and fenced.
 
-The fence: after a standstill (SIGSTOP, a suspended machine) longer than the group's patience, the partitions may be
+The fence: after a standstill (SIGSTOP, a frozen container) longer than the group's patience, the partitions may be
 someone else's although no callback said so yet. A broker accepts the late commit of a former owner. So whatever is in
 flight then is void, and read again where the partitions still are ours. Likewise after max.poll.interval.ms without a
 poll, though the thread went on: a drain makes none, and so has no longer than that.

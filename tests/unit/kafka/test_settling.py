@@ -435,8 +435,15 @@ class Settlings(RuleBasedStateMachine):
         self.reads: dict[Partition, int] = {}
         self.starts: dict[Partition, int] = {}
 
+    def seek(self) -> None:
+        """Read on from where the source was told to, if it was."""
+        for offsets in self.desk.broker.rewound:
+            self.reads.update(offsets)
+        self.desk.broker.rewound.clear()
+
     @rule(partition=partitions)
     def assign(self, partition: Partition) -> None:
+        self.seek()
         if partition not in self.ours:
             self.desk.broker.elsewhere.discard(partition)
             self.desk.assign(partition)
@@ -446,6 +453,7 @@ class Settlings(RuleBasedStateMachine):
     @precondition(lambda self: self.ours)
     @rule(target=tickets, data=strategies.data())
     def read(self, data: strategies.DataObject) -> Ticket:
+        self.seek()
         partition = data.draw(strategies.sampled_from(sorted(self.ours)))
         ticket = self.desk.open(partition, self.reads[partition])
         self.reads[partition] += 1
@@ -483,10 +491,7 @@ class Settlings(RuleBasedStateMachine):
         self.desk.clock.now_s += seconds
         lost = sorted(which & self.ours) if seconds >= PATIENCE_S else []
         self.move(lost)
-        before = len(self.desk.broker.rewound)
         self.desk.run(self.desk.settling.settle, SETTLE_STEP_S)
-        for offsets in self.desk.broker.rewound[before:]:
-            self.reads.update(offsets)
         self.give(lost)
 
     @rule(which=strategies.sets(partitions), seconds=strategies.sampled_from([1.0, 9.9, 10.0, 60.0]))
@@ -496,12 +501,9 @@ class Settlings(RuleBasedStateMachine):
         lost = sorted(which & self.ours) if seconds >= PATIENCE_S else []
         self.move(lost)
         on_their_way = [ticket for lane in self.desk.ledger._lanes.values() for ticket in lane.tickets.values()]
-        before = len(self.desk.broker.rewound)
         self.desk.cycle()
         self.desk.finish(*on_their_way)
         self.desk.cycle()
-        for offsets in self.desk.broker.rewound[before:]:
-            self.reads.update(offsets)
         self.give(lost)
 
     def move(self, which: list[Partition]) -> None:
