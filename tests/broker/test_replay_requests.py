@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from confluent_kafka import TopicPartition
 
 from tests.broker.test_bad_clusters import delete_before
+from tests.broker.test_delivery import mixed
 from tests.broker.test_offsets import rows
 from tests.broker.test_replay import ALL, committed
-from tests.clusters import Cluster, Topics, event
+from tests.clusters import PATIENCE_S, Cluster, Topics, event
 from tests.replays import invoke, job, other_model, replayed, run
 from worker.errors import Fatal
 from worker.kafka.groups import GroupLook
@@ -78,3 +80,62 @@ async def test_where_retention_overtook_a_replay_it_goes_on_by_the_command_that_
     assert rows(moved) == {"0": ["2", "5", "nothing"]}
     assert job(broker, ten, request).plan.spans == {0: (5, 8)}, "it has its end still"
     assert committed(broker, await replayed(broker, ten, request)) == {0: 8}
+
+
+def test_a_dry_run_says_what_it_would_be_and_changes_nothing(broker: Cluster) -> None:
+    topics = broker.topics()
+    broker.produce(topics.input, mixed(100))
+    admin = broker.admin()
+    before = set(admin.list_topics(timeout=PATIENCE_S).topics)
+    said = run(broker, topics, ["replay", "--from", "beginning", "--dry-run"])
+    assert said.returncode == 0, said.stderr
+    assert "100 at most, about 100, by a sample of 100" in said.stdout
+    assert f"into {topics.results}.replay." in said.stdout
+    assert set(admin.list_topics(timeout=PATIENCE_S).topics) - {"__consumer_offsets"} == before - {"__consumer_offsets"}
+    groups = admin.list_consumer_groups().result(timeout=PATIENCE_S).valid
+    assert not [group.group_id for group in groups if group.group_id.startswith(topics.group)]
+
+
+async def test_an_id_that_was_used_for_another_window_is_refused(broker: Cluster) -> None:
+    topics = broker.topics(partitions=1)
+    broker.produce(topics.input, mixed(10))
+    await replayed(broker, topics, Request("0", "5", id="mine"))
+    with pytest.raises(Fatal, match="a replay of this id has another --from, --to or --partitions"):
+        job(broker, topics, Request("0", "6", id="mine"))
+    look = GroupLook(broker.settings(topics).kafka, f"{topics.group}.replay.mine")
+    look.set(topics.input, {0: Position(2)})
+    with pytest.raises(Fatal, match="offsets that no replay committed"):
+        job(broker, topics, Request("0", "5", id="mine"))
+
+
+def test_a_start_whose_records_are_gone_is_refused_and_the_beginning_is_what_is_there(broker: Cluster) -> None:
+    topics = broker.topics(partitions=1)
+    broker.produce(topics.input, mixed(20))
+    admin = broker.admin()
+    for future in admin.delete_records([TopicPartition(topics.input, 0, 12)]).values():
+        future.result(timeout=PATIENCE_S)
+    with pytest.raises(Fatal, match=r"the offsets 3 to 11 are gone, .* write --from beginning"):
+        job(broker, topics, Request("3", "now"))
+    assert job(broker, topics, ALL).plan.spans == {0: (12, 20)}
+    assert (
+        "partition 0 begins at 12: older records of that time may be gone"
+        in job(broker, topics, Request("2020-01-01", "now")).heading()
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--from", "9", "--to", "3"], "--from 9 is after --to 3"),
+        (["--from", "2026-02-01", "--to", "2026-01-01"], "--from 2026-02-01 is after --to 2026-01-01"),
+        (["--from", "yesterday"], "--from yesterday: write beginning, now, an offset, or a time"),
+        (["--from", "0", "--id", "a/b"], "--id a/b: write up to 80 letters"),
+        (["--from", "0", "--partitions", "0,7"], "--partitions 7: topic {topic} has the partitions 0 to 3"),
+        (["--from", "0", "--partitions", "one"], "--partitions one: write partitions' numbers"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_exit_code_2(broker: Cluster, words: list[str], line: str) -> None:
+    topics = broker.topics()
+    given = invoke(broker, topics, ["replay", *words])
+    assert given.returncode == 2
+    assert [line.format(topic=topics.input) in given.stderr, given.stderr.count("\n")] == [True, 1]
