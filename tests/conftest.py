@@ -14,6 +14,7 @@ from structlog.typing import EventDict
 
 from tests import kafka_server
 from tests.clusters import Cluster
+from tests.proxy import Proxy
 from worker.kafka.embedded import EmbeddedKafka
 
 _NEEDS = {"broker", "corpus"}
@@ -67,6 +68,18 @@ def broker() -> Iterator[Cluster]:
         return
     with kafka_server.RealKafka() as kafka:
         yield Cluster(kafka.bootstrap_servers, real=True)
+
+
+@pytest.fixture(scope="module")
+def wire() -> Iterator[tuple[Proxy, Cluster]]:
+    """A real Apache Kafka of one broker, and what its clients reach it by."""
+    if kafka_server.why_not() is not None or not kafka_server.own_brokers():
+        pytest.skip("needs a broker that advertises a proxy: KAFKA_HOME")
+    proxy = Proxy()
+    with kafka_server.RealKafka(more=f"advertised.listeners=PLAINTEXT://127.0.0.1:{proxy.port}\n") as kafka:
+        proxy.target = kafka.brokers[0].port
+        yield proxy, Cluster(f"127.0.0.1:{proxy.port}", real=True)
+    proxy.close()
 
 
 @pytest.fixture(params=["embedded", pytest.param("broker", marks=pytest.mark.broker)])

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from tests.kafka_server import free_ports
 
+_END_TXN = 26
 _HEARTBEAT = 68
 """ConsumerGroupHeartbeat, the API of KIP-848."""
 
@@ -23,6 +24,8 @@ class Proxy:
         """The broker's own port."""
         self._cut_off: bytes | None = None
         self._lose_heartbeat_of: bytes | None = None
+        self._delay_end_of: bytes | None = None
+        self._delayed: bytes | None = None
         self._clients: dict[socket.socket, bytes] = {}
         self._door = socket.create_server(("127.0.0.1", self.port))
         threading.Thread(target=self._let_in, daemon=True).start()
@@ -36,6 +39,17 @@ class Proxy:
     def mend(self, *, lose_heartbeat: bool) -> None:
         """Let it connect again, and lose its first heartbeat with the connection that it comes on."""
         self._lose_heartbeat_of, self._cut_off = self._cut_off if lose_heartbeat else None, None
+
+    def delay_end(self, client: str) -> None:
+        """Keep this client's next request to end a transaction, and end the connection that it comes on."""
+        self._delay_end_of = client.encode()
+
+    def deliver(self) -> None:
+        """Let the broker have what was kept, and answer it."""
+        assert self._delayed is not None, "nothing was kept"
+        with socket.create_connection(("127.0.0.1", self.target)) as broker:
+            broker.sendall(self._delayed)
+            assert broker.recv(65536)
 
     def close(self) -> None:
         _end(self._door)
@@ -55,6 +69,9 @@ class Proxy:
                 (key,), (length,) = struct.unpack(">h", request[4:6]), struct.unpack(">h", request[12:14])
                 self._clients[client] = name = request[14 : 14 + length]
                 if name == self._cut_off or (key == _HEARTBEAT and self._loses_it(name)):
+                    break
+                if key == _END_TXN and name == self._delay_end_of:
+                    self._delay_end_of, self._delayed = None, request
                     break
                 broker.sendall(request)
         _end(client)

@@ -9,29 +9,16 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from queue import Empty
 
 import pytest
 
-from tests import kafka_server
 from tests.broker.test_faults import Member, wait_for
 from tests.broker.test_zombie import Stuck
 from tests.clusters import PATIENCE_S, Cluster, event
 from tests.proxy import Proxy
 
 pytestmark = [pytest.mark.broker, pytest.mark.long]
-
-
-@pytest.fixture
-def wire() -> Iterator[tuple[Proxy, Cluster]]:
-    if kafka_server.why_not() is not None or not kafka_server.own_brokers():
-        pytest.skip("needs a broker that advertises a proxy: KAFKA_HOME")
-    proxy = Proxy()
-    with kafka_server.RealKafka(more=f"advertised.listeners=PLAINTEXT://127.0.0.1:{proxy.port}\n") as kafka:
-        proxy.target = kafka.brokers[0].port
-        yield proxy, Cluster(f"127.0.0.1:{proxy.port}", real=True)
-    proxy.close()
 
 
 @pytest.mark.parametrize("delivery", ["at-least-once", "exactly-once"])

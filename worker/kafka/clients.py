@@ -57,6 +57,20 @@ class ClientErrors:
             log.warning("kafka.client_error", client=self._client, error=error.str(), code=error.name())
 
 
+class Disconnects:
+    """A `logger` for a client: whether one of its connections broke, which librdkafka tells in its log alone.
+
+    It is heard of in polls and flushes, of each broker at least once (seen in 2.16). Never raises, like ClientErrors.
+    """
+
+    def __init__(self) -> None:
+        self.heard_of = False
+
+    def log(self, _level: int, _format: str, facility: str, client: str, text: str) -> None:
+        log.debug("kafka.client_log", client=client, facility=facility, text=text)
+        self.heard_of = self.heard_of or (facility == "FAIL" and "in state UP" in text)
+
+
 class Throttle:
     """A `throttle_cb`: by a quota, a broker lets a client's next answers wait. Never raises, like ClientErrors.
 

@@ -88,6 +88,9 @@ def transactional_properties(settings: KafkaSettings, transactional_id: str) -> 
         **producer_properties(settings),
         "transactional.id": transactional_id,
         "transaction.timeout.ms": round(settings.transaction_timeout_s * 1000),
+        # What breaks a connection is told in the log alone (clients.Disconnects), on the level of information.
+        "log_level": 6,
+        "log.connection.close": True,
     }
 
 

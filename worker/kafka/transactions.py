@@ -8,6 +8,11 @@ outage, a standstill), and the coordinator aborted it and fenced its producer: t
 Sending offsets is the one call that may never come back, its time limit notwithstanding, when the group's coordinator
 was away (librdkafka issues 5456 and 5511, seen in 2.16). So a thread of its own waits for it, and if it has no answer
 in good time the producer is given up with it: the next one fences it.
+
+After a broken connection librdkafka sends its request again, and the first may be on its way still, in a broker that
+is slow. If that one is to end the transaction, it ends the next one when it comes, with whatever that holds by then:
+half of it is committed, or lost (seen on Apache Kafka 4.3.1; KIP-890 has brokers tell the two apart, but not for
+librdkafka 2.16). So a new producer takes over before the next transaction: what comes of the old one is fenced.
 """
 
 from __future__ import annotations
@@ -23,7 +28,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from worker.errors import Fatal
 from worker.kafka.aside import aside
-from worker.kafka.clients import ClientErrors, Throttle, error_in, open_client
+from worker.kafka.clients import ClientErrors, Disconnects, Throttle, error_in, open_client
 from worker.kafka.properties import transactional_properties
 from worker.kafka.publisher import Publisher
 from worker.kafka.settings import KafkaSettings
@@ -86,13 +91,12 @@ class Transactions:
     def ready(self, timeout_s: float) -> bool:
         """Whether a transaction may begin: take the id over, or abort what is under way, as far as it goes in time."""
         try:
-            if self.phase is Phase.OPENING:
-                return self._go(self._producer.init_transactions, timeout_s, then=Phase.READY)
-            if self.phase is not Phase.READY:
-                return self._abort(timeout_s)
+            if self.phase not in (Phase.OPENING, Phase.READY) and not self._abort(timeout_s):
+                return False
+            self._renew_after_a_disconnect()
+            return self.phase is Phase.READY or self._go(self._producer.init_transactions, timeout_s, then=Phase.READY)
         except Aborted:
             return False
-        return True
 
     def begin(self) -> None:
         if not self._call(self._producer.begin_transaction):
@@ -160,8 +164,17 @@ class Transactions:
             if error.code() in _HINTS:
                 raise self._never(error, _HINTS[error.code()]) from exception
 
+    def _renew_after_a_disconnect(self) -> None:
+        if self.phase is not Phase.READY:
+            return
+        self._call(self._producer.poll, 0)
+        if self._disconnects.heard_of:
+            log.info("kafka.transaction_disconnect", next="a new producer: old requests may be on their way still")
+            self._renew()
+
     def _renew(self) -> None:
-        properties = transactional_properties(self._settings, self._id)
+        self._disconnects = Disconnects()
+        properties = {**transactional_properties(self._settings, self._id), "logger": self._disconnects}
         self._producer = open_client(Producer, properties, ClientErrors("producer"), self.throttle)
         self.publisher = Publisher(self._producer)
         self.phase = Phase.OPENING

@@ -15,6 +15,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from worker.kafka.clients import Disconnects
 from worker.kafka.ledger import Partition, Position
 from worker.kafka.progress import parse
 from worker.records import Headers
@@ -39,6 +40,8 @@ class Trouble(Enum):
     """The broker does it, and the call never comes back (offsets only)."""
     OUTLIVED = auto()
     """The broker does it; the answer comes after the transaction's time is up, and says that the producer is fenced."""
+    RESENT = auto()
+    """The connection breaks, and it is sent again and done; the first one is on its way still."""
     NOT_SAID = auto()
     """It is not done, and the error is lost on its way to us (seen of `flush`)."""
 
@@ -65,6 +68,8 @@ class Cluster:
         self.offsets: dict[Partition, Position] = {}
         self.generation = object()
         """The membership as the group knows it."""
+        self.strays: list[tuple[int, Callable[[], None]]] = []
+        """Requests that are on their way still, though they were sent again: of which epoch, and what they do."""
         self.troubles: dict[str, Trouble | int] = {}
         """By the name of the call; a code is an error after which the producer can be used no more."""
         self.blames: dict[tuple[Partition, int], int] = {}
@@ -92,6 +97,20 @@ class Cluster:
             self.open = None
             self.epoch += 1
 
+    def strays_arrive(self) -> None:
+        """They do to the transaction that is open what they were to do to the one before it, but for old epochs."""
+        for epoch, do in self.strays:
+            if epoch == self.epoch and self.open is not None and not self.open.prepared:
+                do()
+        self.strays.clear()
+        self.complete()
+
+    def prepare(self) -> None:
+        self.transaction().prepared = True
+
+    def abort(self) -> None:
+        self.open = None
+
     def take_over(self) -> int:
         """The epoch of a new producer: what the one before it left is brought to its end."""
         self.complete()
@@ -115,8 +134,9 @@ class Cluster:
 class FakeProducer:
     """Keeps what librdkafka's transactional producer promises; opened in the place of one."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, disconnects: Disconnects) -> None:
         self._cluster = cluster
+        self._disconnects = disconnects
         self._epoch = 0
         self._waiting: list[tuple[Partition, int, str, Report]] = []
         self._done = ""
@@ -165,20 +185,17 @@ class FakeProducer:
         self._call("offsets", lambda: self._cluster.transaction().offsets.update(positions))
 
     def commit_transaction(self, _timeout_s: float) -> None:
-        def commit() -> None:
-            self._cluster.transaction().prepared = True
-
-        self._call("commit", commit)
+        self._call("commit", self._cluster.prepare)
         self._cluster.complete()
 
     def abort_transaction(self, _timeout_s: float) -> None:
-        def abort() -> None:
-            self._cluster.open = None
-            waiting, self._waiting = self._waiting, []
-            for *_, report in waiting:
-                report(KafkaError(KafkaError._PURGE_QUEUE), None)
+        self._call("abort", self._cluster.abort)
+        waiting, self._waiting = self._waiting, []
+        for *_, report in waiting:
+            report(KafkaError(KafkaError._PURGE_QUEUE), None)
 
-        self._call("abort", abort)
+    def poll(self, _timeout_s: float) -> None:
+        """Nothing is heard of in here: breaks are told at once."""
 
     def purge(self) -> None:
         self._waiting.clear()
@@ -198,17 +215,18 @@ class FakeProducer:
         if trouble is Trouble.NOT_SAID:
             raise SystemError("returned NULL without setting an exception")
         do()
+        if trouble is Trouble.RESENT:
+            self._disconnects.log(20, "", "FAIL", "", "Disconnected (after 7ms in state UP)")
+            self._cluster.strays.append((self._epoch, do))
+            return
         if trouble is Trouble.OUTLIVED:
             self._cluster.now_s += self._cluster.timeout_s
             self._cluster.epoch += 1
             self._look_for_fence()
         if trouble is not None:
             self._done = name
-            raise (
-                Never
-                if trouble is Trouble.SILENT
-                else KafkaException(KafkaError(KafkaError._TIMED_OUT, retriable=True))
-            )
+            late = KafkaException(KafkaError(KafkaError._TIMED_OUT, retriable=True))
+            raise Never if trouble is Trouble.SILENT else late
 
     def _look_for_fence(self, name: str = "") -> None:
         if name != "init" and self._epoch != self._cluster.epoch:

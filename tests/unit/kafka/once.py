@@ -30,8 +30,8 @@ CALLS = {
     "init": [Trouble.NOT_DONE, Trouble.UNANSWERED],
     "flush": [Trouble.NOT_DONE, Trouble.REFUSED, Trouble.NOT_SAID],
     "offsets": list(Trouble),
-    "commit": [Trouble.NOT_DONE, Trouble.UNANSWERED, Trouble.REFUSED, Trouble.OUTLIVED, Trouble.NOT_SAID],
-    "abort": [Trouble.NOT_DONE, Trouble.UNANSWERED, Trouble.OUTLIVED],
+    "commit": [trouble for trouble in Trouble if trouble is not Trouble.SILENT],
+    "abort": [Trouble.NOT_DONE, Trouble.UNANSWERED, Trouble.OUTLIVED, Trouble.RESENT],
     "ask": [Trouble.NOT_DONE],
 }
 LAPSES = [(call, trouble) for call, troubles in CALLS.items() for trouble in troubles]
@@ -65,7 +65,9 @@ class Once(RuleBasedStateMachine):
         for room in (exactly_once, publisher, transactions):
             self.patches.setattr(room, "time", clock)
         self.patches.setattr(transactions, "aside", coordinator.aside)
-        self.patches.setattr(transactions, "open_client", lambda *_: FakeProducer(self.cluster))
+        self.patches.setattr(
+            transactions, "open_client", lambda _kind, properties, *_: FakeProducer(self.cluster, properties["logger"])
+        )
         self.settings = KafkaSettings(transactional_id=f"once-{next(_NAMES)}", transaction_timeout_s=TIMEOUT_S)
         self.log = dict.fromkeys(PARTITIONS, 0)
         """How many records each partition has."""
@@ -115,6 +117,10 @@ class Once(RuleBasedStateMachine):
                 raise
             self.crash()
             return False
+
+    @rule()
+    def strays_arrive(self) -> None:
+        self.cluster.strays_arrive()
 
     @rule(second=flags, heard=flags, works=flags, seconds=seconds)
     def take_away(self, second: bool, heard: bool, works: bool, seconds: float) -> None:

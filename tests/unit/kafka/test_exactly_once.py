@@ -86,6 +86,30 @@ def test_a_commit_that_is_not_answered_is_waited_for(scene: Scene) -> None:
     assert scene.phase is Phase.READY
 
 
+@pytest.mark.parametrize("call", ["commit", "abort", "offsets"])
+def test_a_request_that_was_sent_twice_does_nothing_to_the_next_transaction(scene: Scene, call: str) -> None:
+    scene.happens(call, Trouble.RESENT).come(0, 1)
+    if call == "abort":
+        scene.happens("flush", Trouble.REFUSED)
+        assert not scene.goes_on_after()
+    assert scene.goes_on_after()
+    former = scene.sink._transactions.publisher
+    assert not scene.happens("flush", Trouble.NOT_DONE).come(0, 2).goes_on_after()
+    scene.cluster.strays_arrive()
+    assert scene.goes_on_after()
+    assert scene.cluster.visible[A] == [0, 1, 2]
+    assert (scene.sink._transactions.publisher is former) == (call == "abort"), "a new producer took over in time"
+
+
+def test_with_its_connections_whole_a_producer_is_kept(scene: Scene) -> None:
+    assert scene.come(0, 1).goes_on_after()
+    former = scene.sink._transactions.publisher
+    scene.sink._transactions._disconnects.log(20, "", "FAIL", "", "Connection refused (after 7ms in state CONNECT)")
+    scene.sink._transactions._disconnects.log(20, "", "GETPID", "", "in state UP")
+    assert scene.come(0, 1).goes_on_after()
+    assert scene.sink._transactions.publisher is former
+
+
 def test_a_generation_that_was_refused_is_not_tried_again_until_the_next_one_comes(scene: Scene) -> None:
     scene.come(0, 1)
     scene.cluster.generation = object()
