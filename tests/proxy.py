@@ -7,12 +7,15 @@ import struct
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
+from random import Random
 
 from tests.kafka_server import free_ports
 
 _END_TXN = 26
 _HEARTBEAT = 68
 """ConsumerGroupHeartbeat, the API of KIP-848."""
+_WRITES = {0, 8, 24, 25, _END_TXN, 28}
+"""Produce, OffsetCommit, AddPartitionsToTxn, AddOffsetsToTxn, EndTxn, TxnOffsetCommit."""
 
 
 class Proxy:
@@ -26,6 +29,9 @@ class Proxy:
         self._lose_heartbeat_of: bytes | None = None
         self._delay_end_of: bytes | None = None
         self._delayed: bytes | None = None
+        self._unsteady: tuple[bytes, Random, float] | None = None
+        self.broken = 0
+        """How many connections broke since one was unsteady."""
         self._clients: dict[socket.socket, bytes] = {}
         self._door = socket.create_server(("127.0.0.1", self.port))
         threading.Thread(target=self._let_in, daemon=True).start()
@@ -47,9 +53,19 @@ class Proxy:
     def deliver(self) -> None:
         """Let the broker have what was kept, and answer it."""
         assert self._delayed is not None, "nothing was kept"
+        self._deliver(self._delayed)
+
+    def _deliver(self, request: bytes) -> None:
         with socket.create_connection(("127.0.0.1", self.target)) as broker:
-            broker.sendall(self._delayed)
+            broker.sendall(request)
             assert broker.recv(65536)
+
+    def unsteady(self, client: str, seed: int, share: float) -> None:
+        """Of this client's requests that write, break the connection of some, and let the broker have them late."""
+        self._unsteady = (client.encode(), Random(seed), share)
+
+    def steady(self) -> None:
+        self._unsteady = None
 
     def close(self) -> None:
         _end(self._door)
@@ -73,9 +89,21 @@ class Proxy:
                 if key == _END_TXN and name == self._delay_end_of:
                     self._delay_end_of, self._delayed = None, request
                     break
+                if key in _WRITES and self._comes_late(name, request):
+                    break
                 broker.sendall(request)
         _end(client)
         _end(broker)
+
+    def _comes_late(self, name: bytes, request: bytes) -> bool:
+        if self._unsteady is None or name != self._unsteady[0]:
+            return False
+        _, random, share = self._unsteady
+        if random.random() >= share:
+            return False
+        self.broken += 1
+        threading.Timer(random.uniform(0.0, 0.5), self._deliver, [request]).start()
+        return True
 
     def _loses_it(self, name: bytes) -> bool:
         loses = name == self._lose_heartbeat_of

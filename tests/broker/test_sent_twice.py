@@ -5,14 +5,17 @@ Of a transaction's end the first ends the next transaction when it comes (seen o
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 
 import pytest
 
 from tests.broker.bench import Bench, bench, passed
+from tests.broker.test_delivery import assert_in_order, mixed
 from tests.broker.test_faults import wait_for
-from tests.clusters import Cluster, event
+from tests.clusters import Cluster, Reader, event, source_of
 from tests.proxy import Proxy
+from tests.workers import running, until
 from worker.kafka.ledger import Partition, Position, Settlement
 
 pytestmark = pytest.mark.broker
@@ -45,3 +48,27 @@ def test_an_old_commit_that_comes_late_publishes_nothing_of_the_next_transaction
         wait_for(lambda: whole.settle(settlement, positions), "what a rebalance took is aborted")
         assert len(passed(whole)) == 1, "half a transaction was committed"
         assert cluster.committed(whole.topics) == {0: 1}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("delivery", ["at-least-once", "exactly-once"])
+async def test_on_a_wire_that_breaks_and_brings_requests_late_nothing_is_lost_and_all_is_in_order(
+    wire: tuple[Proxy, Cluster], delivery: str
+) -> None:
+    proxy, cluster = wire
+    topics = cluster.topics()
+    flags = (f"kafka.delivery={delivery}", NAME.replace("once", "far"), "kafka.settle_interval_ms=10")
+    with Reader(cluster, [topics.results, topics.dead_letters]) as reader:
+        async with running(cluster.settings(topics, *flags)):
+            proxy.unsteady("far", seed=1, share=0.05)
+            for events in range(100, 1501, 100):
+                cluster.produce(topics.input, mixed(100))
+                await asyncio.to_thread(reader.until_events, events)
+            proxy.steady()
+            await until(lambda: cluster.committed(topics) == cluster.ends(topics.input), "all is committed")
+        seen = await asyncio.to_thread(reader.rest)
+    assert proxy.broken > 10, "the wire was whole"
+    assert_in_order(seen)
+    assert len({source_of(message) for message in seen}) == 1500
+    assert delivery == "at-least-once" or len(seen) == 1500
+    assert all(len(ids) == 1 for ids in reader.ids.values())
