@@ -94,7 +94,8 @@ def _chaos(arguments: argparse.Namespace, folder: Path) -> list[str]:
             wrong = run.settle()
             found = _verdicts(whole, folder, tell)
     console.print(table.verdicts(arguments.seed, found))
-    console.print(table.faults(whole.done), highlight=False, soft_wrap=True)
+    for each in (table.faults(whole.done), *whole.noted):
+        console.print(each, markup=False, highlight=False, soft_wrap=True)
     _leave(found, folder)
     return [*(f"stalled: {each}" for each in wrong), *whole.troubles, *whole.producer.refused[:3], *_missed(found)]
 

@@ -22,6 +22,8 @@ from tests.kafka_server import RealKafka
 PARTITIONS = 8
 _NO_BROKER = "no Kafka broker answered"
 """What a worker ends with that is started while the brokers are away: it promises to start only where they answer."""
+_INVALID_REQUEST = "ConsumerGroupHeartbeat fatal error: Broker: Invalid request"
+"""What librdkafka 2.16 ends a member of the new protocol with, about once in an hour of this (docs/operations.md)."""
 _OUTPUTS = {"message.timestamp.type": "LogAppendTime"}
 """Outcomes bear the time at which they came to be there, so that the first of an event can be told."""
 
@@ -46,6 +48,8 @@ class Arena:
     done: Counter[Fault] = field(default_factory=Counter)
     troubles: list[str] = field(default_factory=list)
     """What a worker did that it never may, such as to end by itself."""
+    noted: list[str] = field(default_factory=list)
+    """What a worker did that it may, and of which one should know."""
 
     def begin(self, action: Action) -> bool:
         """Do a fault. False where it cannot be done yet: brokers fall only when all of them are whole."""
@@ -91,9 +95,14 @@ class Arena:
             for number, worker in enumerate(group.workers):
                 code = worker.exited()
                 if code is not None and (name, number) not in down:
-                    if _NO_BROKER not in (words := worker.last_words()):
-                        self.troubles.append(f"{worker.name} ended by itself with {code}: {words}")
+                    self._ended(worker.name, code, worker.last_words())
                     worker.start()
+
+    def _ended(self, name: str, code: int, words: str) -> None:
+        if _INVALID_REQUEST in words:
+            self.noted.append(f"{name} ended by itself, as librdkafka has it, and was started again: {words}")
+        elif _NO_BROKER not in words:
+            self.troubles.append(f"{name} ended by itself with {code}: {words}")
 
     def brokers_are_whole(self) -> bool:
         """Whether every partition has all its replicas in sync: then one broker may fall, and all is still there."""

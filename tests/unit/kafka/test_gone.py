@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.kafka.test_sink import Broker, FakeProducer
+from tests.unit.kafka.bench import Broker, FakeProducer
 from worker.errors import Fatal
 from worker.kafka.gone import GoneTopics
 from worker.kafka.ledger import Ledger
