@@ -122,7 +122,7 @@ class _Worker:
     """One of the workers, in one process after the other."""
 
     def __init__(self, parts: Stage, topics: Topics, protocol: str, static: bool, number: int) -> None:
-        instance = [f'kafka.consumer_properties."group.instance.id"=worker-{number}'] if static else []
+        instance = [f"kafka.group_instance_id=worker-{number}"] if static else []
         flags = parts.cluster.flags(topics, f"kafka.group_protocol={protocol}", *instance)
         self._flags = [*(each for each in flags if "session.timeout" not in each), f"kafka.drain_deadline_s={_DRAIN_S}"]
         self._log = RESULTS / f"rolling-{number}.log"
