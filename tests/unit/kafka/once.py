@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from itertools import count
 from types import SimpleNamespace
@@ -68,7 +69,9 @@ class Once(RuleBasedStateMachine):
         self.patches.setattr(
             transactions, "open_client", lambda _kind, properties, *_: FakeProducer(self.cluster, properties["logger"])
         )
-        self.settings = KafkaSettings(transactional_id=f"once-{next(_NAMES)}", transaction_timeout_s=TIMEOUT_S)
+        self.settings = KafkaSettings(
+            transactional_id=f"once-{os.getpid()}-{next(_NAMES)}", transaction_timeout_s=TIMEOUT_S
+        )
         self.log = dict.fromkeys(PARTITIONS, 0)
         """How many records each partition has."""
         self.lapses: list[tuple[str, Trouble]] = []

@@ -245,7 +245,7 @@ def test_another_producer_with_the_same_id_ends_the_worker_which_says_so(scene: 
     assert not scene.goes_on_after(1.0)
     scene.cluster.take_over()
     with pytest.raises(
-        Fatal, match=r"'once-\d+': .*\(_FENCED\): another instance has taken this id over: set kafka.tr"
+        Fatal, match=r"'once-\d+-\d+': .*\(_FENCED\): another instance has taken this id over: set kafka.tr"
     ):
         scene.goes_on_after(TIMEOUT_S - 0.1)
 
