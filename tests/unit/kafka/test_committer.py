@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from worker.kafka import committer as room
-from worker.kafka.committer import Committer, goes_again, is_reached
+from worker.kafka.committer import Committer, goes_again, is_reached, never_committed
 from worker.kafka.ledger import Partition, Position
 from worker.kafka.progress import Progress
 
@@ -182,3 +183,18 @@ def test_a_commit_is_reached_where_another_has_done_more_after_the_same_offset()
 )
 def test_a_commit_is_tried_again_where_that_can_help(code: int, again: bool) -> None:
     assert goes_again(KafkaError(code)) is again
+
+
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [
+        (KafkaError.GROUP_AUTHORIZATION_FAILED, "ask for READ on the group"),
+        (KafkaError.UNKNOWN_TOPIC_OR_PART, "the input topic was deleted: .*"),
+        (KafkaError.UNKNOWN, "see the log of the group's coordinator"),
+    ],
+)
+def test_a_commit_that_is_refused_for_good_ends_the_worker_which_says_what_to_do(code: int, hint: str) -> None:
+    said = str(never_committed(KafkaError(code)))
+    assert re.fullmatch(
+        rf"Kafka refused to commit offsets: .* \({KafkaError(code).name()}\): {hint}; nothing was lost", said
+    )
