@@ -41,3 +41,5 @@ def test_one_that_is_there_again_meanwhile_is_not_gone() -> None:
     for now_s, topics in ((0.0, {"results"}), (20.0, set[str]()), (40.0, {"results"}), (60.0, {"results"})):
         broker.gone = topics
         look(gone, broker, now_s)
+    with pytest.raises(Fatal):  # counted from when it was gone again
+        look(gone, broker, 70.0)
