@@ -118,7 +118,13 @@ def is_reached(committed: Position | None, sent: Position) -> bool:
     """
     if committed is None or committed.offset < sent.offset:
         return False
-    return committed.offset > sent.offset or _progress(committed).includes(_progress(sent))
+    if committed.offset > sent.offset or committed.metadata == sent.metadata:
+        return True
+    try:
+        return _progress(committed).includes(_progress(sent))
+    except ValueError:
+        # Another release's: what it says is done nobody here can tell.
+        return False
 
 
 def _progress(position: Position) -> Progress:

@@ -198,3 +198,9 @@ def test_a_commit_that_is_refused_for_good_ends_the_worker_which_says_what_to_do
     assert re.fullmatch(
         rf"Kafka refused to commit offsets: .* \({KafkaError(code).name()}\): {hint}; nothing was lost", said
     )
+
+
+def test_a_commit_of_another_release_at_the_same_offset_is_not_taken_for_this_one() -> None:
+    ours, theirs = Progress(5, topic_id="id").metadata, "image-worker/0;id"
+    assert not is_reached(Position(5, metadata=theirs), Position(5, metadata=ours))
+    assert is_reached(Position(6, metadata=theirs), Position(5, metadata=ours))
