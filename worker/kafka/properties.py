@@ -15,6 +15,8 @@ _HEARTBEAT_MS = {"classic": 3000, "consumer": 5000}
 """The default of librdkafka's heartbeat.interval.ms, and of the broker's."""
 _POLL_INTERVAL_MS = 300_000
 """The default of max.poll.interval.ms."""
+_OF_MEMBERS = {"max.poll.interval.ms", "session.timeout.ms", "heartbeat.interval.ms"}
+"""What is compared with each other where a client might join a group by the classic protocol."""
 
 
 BATCH_BYTES = 1_000_000
@@ -80,6 +82,17 @@ def consumer_properties(settings: KafkaSettings) -> dict[str, Any]:
         "fetch.max.bytes": settings.prefetch_bytes,
         **settings.consumer_properties,
     }
+
+
+def asking_properties(settings: KafkaSettings) -> dict[str, Any]:
+    """A consumer that joins nothing, and asks what the group has committed. It waits for transactions that are open."""
+    asking = {
+        **client_properties(settings),
+        "group.id": settings.group_id,
+        "isolation.level": "read_committed",
+        **settings.consumer_properties,
+    }
+    return {name: value for name, value in asking.items() if name not in _OF_MEMBERS}
 
 
 def transactional_properties(settings: KafkaSettings, transactional_id: str) -> dict[str, Any]:

@@ -117,8 +117,9 @@ class KafkaSettings(Section):
     stuck_after_s: float = Field(
         300.0,
         gt=0,
-        description="Seconds after which a record that is taken in and not settled is said to be stuck: in the log, in "
-        "a metric, and by /readyz. Above what an image may take, its fetch's retries included.",
+        description="Seconds after which a record that is taken in and not settled, or a partition that is assigned "
+        "and not begun, is said to be stuck: in the log, in a metric, and by /readyz. Above what an image may take, "
+        "its fetch's retries included.",
     )
     properties: Properties = Field(
         default_factory=dict,

@@ -13,11 +13,12 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from worker.kafka.aside import aside
 from worker.kafka.clients import ClientErrors, Throttle, open_client
 from worker.kafka.committer import Committer, goes_again, never_committed
+from worker.kafka.fetching import Fetching
 from worker.kafka.ledger import Partition, Position
 from worker.kafka.poll_errors import fatal
 from worker.kafka.properties import consumer_properties, patience_s, poll_interval_s
 from worker.kafka.settings import KafkaSettings
-from worker.kafka.starts import Start, Starts, sought, validate
+from worker.kafka.starts import Start, Starts
 from worker.kafka.topic_id import TopicWatch
 from worker.kafka.window import Window
 
@@ -37,11 +38,11 @@ _kept: list[Consumer] = []
 class Listener(Protocol):
     """Who hears of rebalances. Called inside `poll`, on the Kafka thread; may commit and must not poll.
 
-    `waiting` is called again and again while an answer of the group's coordinator is awaited; False ends the wait.
+    A partition that is assigned brings records when it is begun, where its start says; it may be given up before.
     """
 
-    def waiting(self) -> bool: ...
-    def assigned(self, starts: Mapping[Partition, Start]) -> None: ...
+    def assigned(self, partitions: Sequence[Partition]) -> None: ...
+    def begun(self, starts: Mapping[Partition, Start]) -> None: ...
     def revoked(self, partitions: Sequence[Partition]) -> None: ...
     def lost(self, partitions: Sequence[Partition]) -> None: ...
 
@@ -57,8 +58,6 @@ class Source:
         self._failure: BaseException | None = None
         self._left = False
         """Whether we are gone without a goodbye: what is heard of the group after that is of no use."""
-        self._paused = False
-        self._held: set[Partition] = set()
         self._expired: set[Partition] = set()
         """What was assigned when the poll interval was over, until a callback says what becomes of it."""
         self.membership: Any = None
@@ -76,6 +75,7 @@ class Source:
         self._watch = TopicWatch(settings, replay=window is not None)
         bounds = window.bounds if window else None
         self._starts = Starts(settings, self._consumer, self.commit, self._watch, bounds)
+        self.fetching = Fetching(self._consumer, self._starts.waiting)
 
     def subscribe(self) -> bool:
         """Join the group. False where the broker did not answer in time what has to be known first: call it again."""
@@ -92,6 +92,7 @@ class Source:
     def poll(self, timeout_s: float) -> Message | None:
         """The next message, or None. Rebalance callbacks run in here; what failed in one is raised from here."""
         self._watch.look()
+        self._begin()
         message = self._consumer.poll(timeout_s)
         self._raise_failure()
         if message is None or (self._window is not None and not self._window.takes(message)):
@@ -112,46 +113,21 @@ class Source:
         """
         return not positions or self._committer.commit(positions, timeout_s)
 
-    def pause(self) -> None:
-        """Stop fetching; polls go on. Throws the prefetch away, so it is for sustained pressure only."""
-        self._paused = True
-        self._consumer.pause(self._consumer.assignment())
-
-    def resume(self) -> None:
-        self._paused = False
-        self._consumer.resume(self._assigned(lambda partition: partition not in self._held))
-
-    def hold(self, partitions: set[Partition]) -> None:
-        """Fetch nothing of these for now, and go on with those that were held before."""
-        stop, go_on = partitions - self._held, self._held - partitions
-        self._held = set(partitions)
-        if not self._paused:
-            self._consumer.pause(self._assigned(stop.__contains__))
-            self._consumer.resume(self._assigned(go_on.__contains__))
-
-    def _assigned(self, wanted: Callable[[Partition], bool]) -> list[TopicPartition]:
-        return [entry for entry in self._consumer.assignment() if wanted((entry.topic, entry.partition))]
+    @property
+    def waiting(self) -> Mapping[Partition, float]:
+        """Since when (monotonic) each partition is assigned that is not begun, since its start is not known yet."""
+        return self._starts.waiting
 
     @property
     def throttled(self) -> bool:
         """Whether a broker lets it wait because of a quota."""
         return self._throttle.on
 
-    @property
-    def paused(self) -> bool:
-        return self._paused
-
-    @property
-    def held(self) -> set[Partition]:
-        return self._held
-
     def rewind(self, offsets: Mapping[Partition, int]) -> None:
         """Go back to these offsets in the partitions that are still assigned."""
         if self._window is not None:
             self._window.reopen(offsets)
-        for entry in self._assigned(offsets.__contains__):
-            # Where reading has not begun, it begins there by itself: nothing of it can have been settled.
-            sought(self._consumer, TopicPartition(entry.topic, entry.partition, offsets[entry.topic, entry.partition]))
+        self.fetching.rewind(offsets)
 
     def high_watermark(self, partition: Partition) -> int | None:
         """The partition's end as of the last fetch, without a round trip. None before the first."""
@@ -184,6 +160,17 @@ class Source:
         goodbye.result()
         self._raise_failure()
 
+    def _begin(self) -> None:
+        """Read the partitions whose starts are known by now."""
+        starts = self._starts.ready()
+        if not starts:
+            return
+        at = kafka_offsets({partition: start.position for partition, start in starts.items()})
+        begun = {each: starts[each] for each in _plain(entry for entry in at if self.fetching.begin(entry))}
+        if begun:
+            self._starts.forget(begun)
+            self._listener.begun(begun)
+
     def _expire(self) -> None:
         """Void what is assigned: others may have it by now, and it may be that no callback says so.
 
@@ -192,6 +179,7 @@ class Source:
         """
         self.membership = None
         self._expired = set(_plain(self._consumer.assignment()))
+        self._starts.forget(self._expired)
         self._listener.lost(sorted(self._expired))
 
     # No exception may leave a callback: librdkafka's binding would throw fetched messages away.
@@ -199,26 +187,20 @@ class Source:
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         def act() -> None:
             self.membership = _membership(consumer)
-            again = [TopicPartition(*partition) for partition in self._expired]
+            given, again = _plain(partitions), sorted(self._expired)
             self._expired.clear()
-            given = [*partitions, *again]
-            starts = self._starts.of(_plain(given), self._listener.waiting)
-            begin = {partition: start.position for partition, start in starts.items()}
-            if again:
-                consumer.incremental_unassign(again)
-            # Without their starts, at a stop, they are assigned to be given back: their records find no ticket.
-            consumer.incremental_assign(list(kafka_offsets(begin)) if starts else given)
-            validate(consumer, kafka_offsets(begin))
-            # librdkafka remembers a pause of an earlier assignment (seen in 2.16.1): say what holds now, either way.
-            (consumer.pause if self._paused else consumer.resume)(given)
-            self._listener.assigned(starts)
+            self.fetching.assign(given)
+            self.fetching.stop(again)
+            given += again
+            self._starts.ask(given)
+            self._listener.assigned(given)
 
         self._guarded(act)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         def act() -> None:
             self.membership = _membership(consumer)
-            self._expired.difference_update(_plain(partitions))
+            self._forget(partitions)
             try:
                 self._listener.revoked(_plain(partitions))
             finally:
@@ -229,11 +211,15 @@ class Source:
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         def act() -> None:
             self.membership = None
-            self._expired.difference_update(_plain(partitions))
+            self._forget(partitions)
             self._listener.lost(_plain(partitions))
             consumer.incremental_unassign(partitions)
 
         self._guarded(act)
+
+    def _forget(self, partitions: Iterable[TopicPartition]) -> None:
+        self._expired.difference_update(_plain(partitions))
+        self._starts.forget(_plain(partitions))
 
     def _guarded(self, act: Callable[[], None]) -> None:
         if self._left:

@@ -1,9 +1,12 @@
-"""Where reading begins in partitions that were assigned: the one place that asks for the group's committed offsets.
+"""Where reading begins in partitions that were assigned: found out while the Kafka thread goes on.
 
-They are asked for in the assign callback. The answer takes milliseconds, but for a coordinator that is away, or that
-holds the offsets back until the transaction of a former owner has ended (KIP-447). What is in flight is settled
-meanwhile. A partition is never assigned without its start, since a later `incremental_assign` would make librdkafka
-forget that an assignment was lost (read in 2.16).
+The answer takes milliseconds, but for a coordinator that is away, or that holds the offsets of some partitions back
+until the transaction of a former owner has ended (KIP-447). So a thread and a client of its own find out for which
+there is an answer, and each partition begins when its own start is known: those that are held back hold back no other,
+and no poll. (confluent-kafka 2.16 keeps the worker's own consumer from polling while another thread asks with it.)
+
+The answer itself is then asked for by the worker's consumer: of the coordinator that has just given it the partition.
+Another client may still know another one, which stood still, is coordinator no more, and has not heard of it yet.
 
 Where there is no committed offset, a replay begins where it was asked to (bounds.py). Else `kafka.start` decides, but
 only of what was there when the group began: a partition that was added later is read from its beginning. To tell the
@@ -17,31 +20,33 @@ that had fewer of its records. Both are looked at before anything is read.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from worker.errors import Fatal
+from worker.kafka.aside import aside
+from worker.kafka.asker import Asker, Found
 from worker.kafka.bounds import Bounds
+from worker.kafka.clients import ClientErrors, open_client
 from worker.kafka.ledger import Partition, Position
 from worker.kafka.progress import Progress, parse
+from worker.kafka.properties import asking_properties, patience_s
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.topic_id import TopicWatch
-
-A = TypeVar("A")
 
 log = structlog.get_logger(__name__)
 
 _ASK_S = 1.0
-"""How long one question may take, and how long the thread does nothing else while it waits."""
+"""How long one question may take, and a commit of what it found."""
+_ALONE_S = 0.3
+"""How long, where others of the same question wait for theirs."""
 _PAUSE_S = 0.2
-"""Between a question that failed and the next, at least."""
-_SEEK_AGAIN_S = 0.005
-_PATIENCE_S = 120.0
-"""How long all of it may take: longer than a transaction may stay open, shorter than `max.poll.interval.ms`."""
+"""Between a question that failed and the next about the same partitions, at least."""
 
 _NEVER = {
     KafkaError.GROUP_AUTHORIZATION_FAILED: "ask for READ on the group",
@@ -58,7 +63,17 @@ class Start:
     progress: Progress
     """What is done from there on."""
     committed: bool = True
-    """Whether the group had an offset here."""
+    """Whether the group has an offset here."""
+
+
+@dataclass(slots=True)
+class _Question:
+    """About partitions, without those that were given up since."""
+
+    partitions: set[Partition]
+    timeout_s: float = _ASK_S
+    answer: Future[object] = field(default_factory=Future)
+    """Whether there is one."""
 
 
 Commit = Callable[[Mapping[Partition, Position], float], bool]
@@ -66,9 +81,10 @@ Commit = Callable[[Mapping[Partition, Position], float], bool]
 
 
 class Starts:
-    """Finds the starts of assigned partitions.
+    """The starts of partitions that are assigned and not begun. Used by the Kafka thread alone.
 
-    Used by the Kafka thread alone: the binding lets no other thread ask while one polls (seen in 2.16).
+    What was found before a partition was assigned says nothing of where it begins: another member may have had it. So
+    it is forgotten with the partition, and after a standstill longer than the group's patience all is asked anew.
     """
 
     def __init__(
@@ -81,104 +97,138 @@ class Starts:
     ) -> None:
         """`bounds`: of a replay, which decides where there is no committed offset."""
         self._bounds = bounds
-        self._topic = settings.topics.input
         self._at_end = settings.start == "latest"
-        self._consumer = consumer
+        self._patience_s = patience_s(settings)
         self._commit = commit
         self._watch = watch
-        self._old: Collection[Partition] = ()
-        """The partitions that were there when the group began; none where it began before this member looked."""
+        self._asker = Asker(settings, consumer, bounds)
+        self._scout = Asker(settings, open_client(Consumer, asking_properties(settings), ClientErrors("offsets")))
+        self.waiting: dict[Partition, float] = {}
+        """Since when (monotonic) each partition is assigned that is not begun."""
+        self._found: dict[Partition, Start] = {}
+        self._to_ask: deque[_Question] = deque()
+        self._asked: _Question | None = None
+        self._ask_again_s = self._looked_s = 0.0
+        self._said: set[Partition] = set()
+        """Those that were said to wait."""
 
     def look(self) -> bool:
         """Whether it is known if the group begins only now, which is asked before it is joined. Call it again if not.
 
         Raises Fatal where it may not be asked.
         """
-        if self._at_end:
-            old = self._answer(self._find_old)
-            self._old = old or ()
-            return old is not None
+        try:
+            self._asker.look(_ASK_S)
+        except KafkaException as error:
+            log.warning("kafka.group_unknown", error=_reason(error), next="ask again before the group is joined")
+            time.sleep(_PAUSE_S)
+            return False
         return True
 
-    def of(self, partitions: Collection[Partition], goes_on: Callable[[], bool]) -> dict[Partition, Start]:
-        """The starts of partitions that were just assigned.
+    def ask(self, partitions: Collection[Partition]) -> None:
+        """Begin to find the starts of partitions that were just assigned."""
+        self.forget(partitions)
+        self.waiting |= dict.fromkeys(partitions, time.monotonic())
+        self._looked_s = time.monotonic()
+        self._to_ask.appendleft(_Question(set(partitions)))
+        self._go_on()
 
-        `goes_on` is called again and again while the answer is awaited; where it says no, the answer is nothing. Raises
-        Fatal where it may not be asked, or there is no answer for very long.
+    def forget(self, partitions: Iterable[Partition]) -> None:
+        """These were begun, or given up."""
+        for partition in partitions:
+            self.waiting.pop(partition, None)
+            self._found.pop(partition, None)
+            self._said.discard(partition)
+            for question in (*self._to_ask, *filter(None, [self._asked])):
+                question.partitions.discard(partition)
+
+    def ready(self) -> Mapping[Partition, Start]:
+        """The starts that are known by now, of partitions that are not begun. Waits for nothing but a commit of them.
+
+        Raises Fatal where they may not be asked for, or what is committed is of no use.
         """
-        starts: dict[Partition, Start] | None = None
-        give_up_s = time.monotonic() + _PATIENCE_S
-        while goes_on():
-            starts = starts or self._answer(lambda: self._find(partitions))
-            if starts is not None and self._pinned(starts):
-                return starts
-            if time.monotonic() >= give_up_s:
-                raise Fatal(
-                    f"Kafka has not told the group's offsets for {_PATIENCE_S:.0f} s: see the log of the group's "
-                    "coordinator; nothing was lost"
-                )
-        return {}
+        if not self.waiting:
+            return {}
+        now_s = time.monotonic()
+        if now_s - self._looked_s >= self._patience_s:
+            self.ask(tuple(self.waiting))
+        self._looked_s = now_s
+        self._go_on()
+        return self._pinned()
 
-    def _pinned(self, starts: dict[Partition, Start]) -> bool:
-        """Whether the starts that lie at an end, and those of a replay, are committed."""
-        ends = {partition: start.position for partition, start in starts.items() if self._is_to_be_pinned(start)}
-        return self._commit(ends, _ASK_S)
+    def _go_on(self) -> None:
+        """Take the answer that has come, and ask what is to be asked next."""
+        if self._asked is not None and self._asked.answer.done():
+            self._take(self._asked)
+        if self._asked is None and (question := self._next()) is not None:
+            self._asked = question
+            wanted, timeout_s = sorted(question.partitions), question.timeout_s
+            question.answer = aside(lambda: self._scout.committed(wanted, timeout_s), "starts")
+
+    def _next(self) -> _Question | None:
+        while self._to_ask:
+            if (question := self._to_ask.popleft()).partitions:
+                return question
+        left = self.waiting.keys() - self._found.keys()
+        return _Question(set(left)) if left and time.monotonic() >= self._ask_again_s else None
+
+    def _take(self, question: _Question) -> None:
+        self._asked = None
+        self._ask_again_s = time.monotonic() + _PAUSE_S
+        try:
+            question.answer.result()
+            found = self._asker.find(sorted(question.partitions), _ASK_S) if question.partitions else []
+        except KafkaException as error:
+            self._wait(question, _reason(error))
+            return
+        topic_id = self._watch.now() if found else None
+        self._found |= {each.partition: self._start(each, topic_id) for each in found}
+
+    def _wait(self, question: _Question, why: str) -> None:
+        """Of several partitions one may hold the answer back: each is asked about alone before all are again."""
+        if len(question.partitions) > 1:
+            self._to_ask.extend(_Question({each}, _ALONE_S) for each in sorted(question.partitions))
+        elif new := question.partitions - self._said:
+            self._said |= new
+            log.warning(
+                "kafka.start_waits",
+                partitions=[f"{topic}[{number}]" for topic, number in new],
+                error=why,
+                next="ask again: its former owner's transaction is open still, or the group's coordinator is away",
+            )
+
+    def _pinned(self) -> Mapping[Partition, Start]:
+        """The starts that are ready. Those at an end, and those of a replay, must be committed first."""
+        ends = {partition: start.position for partition, start in self._found.items() if self._is_to_be_pinned(start)}
+        if self._commit(ends, _ASK_S):
+            self._found |= {partition: replace(self._found[partition], committed=True) for partition in ends}
+            return self._found
+        return {partition: start for partition, start in self._found.items() if partition not in ends}
 
     def _is_to_be_pinned(self, start: Start) -> bool:
         return not start.committed and (self._at_end or start.progress.until is not None)
 
-    def _answer(self, question: Callable[[], A]) -> A | None:
-        """The answer; None where it must be asked again."""
-        asked_s = time.monotonic()
-        try:
-            return question()
-        except KafkaException as error:
-            problem: KafkaError = error.args[0]
-            if problem.code() in _NEVER:
-                raise Fatal(
-                    f"Kafka does not tell the group's offsets: {problem.str()} ({problem.name()}): "
-                    f"{_NEVER[problem.code()]}"
-                ) from error
-            log.warning("kafka.start_waits", error=problem.str(), next="ask for the group's offsets again")
-            time.sleep(max(0.0, _PAUSE_S - (time.monotonic() - asked_s)))
-            return None
-
-    def _find(self, partitions: Iterable[Partition]) -> dict[Partition, Start]:
-        committed = self._committed(partitions)
-        topic_id = self._watch.now() if committed else None
-        return {(entry.topic, entry.partition): self._start(entry, topic_id) for entry in committed}
-
-    def _find_old(self) -> Collection[Partition]:
-        numbers = self._consumer.list_topics(self._topic, timeout=_ASK_S).topics[self._topic].partitions
-        partitions = {(self._topic, number) for number in numbers}
-        begun = any(entry.offset >= 0 for entry in self._committed(partitions))
-        return () if begun else partitions
-
-    def _committed(self, partitions: Iterable[Partition]) -> list[TopicPartition]:
-        found = self._consumer.committed([TopicPartition(*each) for each in partitions], timeout=_ASK_S)
-        for entry in found:
-            if entry.error is not None:
-                raise KafkaException(entry.error)
-        return found
-
-    def _start(self, entry: TopicPartition, topic_id: str | None) -> Start:
+    def _start(self, found: Found, topic_id: str | None) -> Start:
         """What is committed from here on names the topic; where it is not known now, as the last commit did."""
-        if entry.offset >= 0:
-            progress = _progress(entry)
+        if found.begin is None:
+            entry, progress = found.committed, _progress(found.committed)
             self._watch.check(entry.partition, progress)
             if self._bounds is not None:
                 self._bounds.check(progress)
             position = Position(entry.offset, entry.leader_epoch, entry.metadata or "")
             return Start(position, replace(progress, topic_id=topic_id or progress.topic_id))
-        begin = replace(self._begin((entry.topic, entry.partition)), topic_id=topic_id)
+        begin = replace(found.begin, topic_id=topic_id)
         return Start(Position(begin.base, metadata=begin.metadata), begin, committed=False)
 
-    def _begin(self, partition: Partition) -> Progress:
-        """Where nothing is committed."""
-        if self._bounds is not None and (begin := self._bounds.begin(partition)) is not None:
-            return begin
-        low, high = self._consumer.get_watermark_offsets(TopicPartition(*partition), timeout=_ASK_S)
-        return Progress(high if self._at_end and partition in self._old else low)
+
+def _reason(error: KafkaException) -> str:
+    """What went wrong. Fatal where it always will."""
+    problem: KafkaError = error.args[0]
+    if problem.code() in _NEVER:
+        raise Fatal(
+            f"Kafka does not tell the group's offsets: {problem.str()} ({problem.name()}): {_NEVER[problem.code()]}"
+        ) from error
+    return problem.str()
 
 
 def _progress(entry: TopicPartition) -> Progress:
@@ -189,29 +239,3 @@ def _progress(entry: TopicPartition) -> Progress:
             f"what the group committed for {entry.topic}[{entry.partition}] at {entry.offset} cannot be read: {error}: "
             "run the release that wrote it, or do the partition again from there: `image-worker offsets set`"
         ) from error
-
-
-def validate(consumer: Consumer, starts: Iterable[TopicPartition], patience_s: float = _ASK_S) -> None:
-    """Have the leaders asked whether their logs still have what was read before these assigned starts (KIP-320).
-
-    librdkafka asks when it seeks, not when partitions are assigned (seen in 2.16). Where the answer is no, a poll says
-    so, before it brings records. `patience_s`: for a commit that is under way, which holds the assignment back.
-    """
-    give_up_s = time.monotonic() + patience_s
-    for start in starts:
-        while start.leader_epoch is not None and not sought(consumer, start):
-            if time.monotonic() >= give_up_s:
-                log.warning("kafka.start_unchecked", partition=f"{start.topic}[{start.partition}]", next="read on")
-                break
-            time.sleep(_SEEK_AGAIN_S)
-
-
-def sought(consumer: Consumer, start: TopicPartition) -> bool:
-    """Have an assigned partition read from there. False where its reading has not begun: a commit holds it back."""
-    try:
-        consumer.seek(start)
-    except KafkaException as error:
-        if error.args[0].code() != KafkaError._STATE:
-            raise
-        return False
-    return True

@@ -20,7 +20,7 @@ _INTERVAL_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class PartitionStatus:
-    """One assigned partition, as of the last report."""
+    """One assigned partition, as of the last report. Of one that is not begun nothing is known but for how long."""
 
     topic: str
     partition: int
@@ -30,10 +30,21 @@ class PartitionStatus:
     oldest_offset: int | None
     oldest_stage: str | None
     oldest_age_s: float
+    waiting_s: float = 0.0
+    """For how long it is assigned and not begun, since its start is not known."""
 
     @property
-    def oldest(self) -> str:
-        """The oldest record and where it is, for the operator."""
+    def standstill_s(self) -> float:
+        return max(self.oldest_age_s, self.waiting_s)
+
+    @property
+    def standstill(self) -> str:
+        """What is not done and where it is, for the operator."""
+        if self.waiting_s:
+            return (
+                f"{self.topic}[{self.partition}] is assigned and not begun for {self.waiting_s:.0f} s, since the "
+                "group's coordinator does not tell its committed offset"
+            )
         return (
             f"{self.topic}[{self.partition}]@{self.oldest_offset} is unsettled for {self.oldest_age_s:.0f} s, "
             f"at the stage {self.oldest_stage}"
@@ -48,7 +59,7 @@ class Snapshot:
     in_flight: int = 0
     paused: bool = False
     stuck: tuple[str, ...] = ()
-    """A line for each partition whose oldest record is stuck."""
+    """A line for each partition whose oldest record is stuck, or that does not begin."""
 
 
 @dataclass(slots=True)
@@ -67,13 +78,12 @@ class Reporter:
     broker_away: bool = False
     """Whether the settlement under way waits for the broker."""
     _reported_s: float = 0.0
-    _stuck: set[tuple[Partition, int]] = field(default_factory=set)
+    _stuck: set[tuple[Partition, int | None]] = field(default_factory=set)
     """The records that were said to be stuck."""
     _committed: dict[Partition, int] = field(default_factory=dict)
 
-    def assigned(self, starts: Mapping[Partition, Start]) -> None:
-        """Note that reading begins in these partitions, possibly none."""
-        self.joined = True
+    def begun(self, starts: Mapping[Partition, Start]) -> None:
+        """Note that reading begins in these partitions."""
         self._committed.update({partition: start.position.offset for partition, start in starts.items()})
 
     def settled(self, tickets: Sequence[Ticket], positions: Mapping[Partition, Position], took_s: float) -> None:
@@ -115,19 +125,26 @@ class Reporter:
             labels = (status.topic, str(status.partition))
             self.metrics.oldest.labels(*labels).set(status.oldest_age_s)
             self.metrics.lag.labels(*labels).set(status.lag or 0)
-            self.metrics.stuck.labels(*labels).set(status.oldest_age_s >= self.stuck_after_s)
-        stuck = [status for status in statuses if status.oldest_age_s >= self.stuck_after_s]
+        statuses += tuple(_not_begun(partition, now_s - since_s) for partition, since_s in self.source.waiting.items())
+        for status in statuses:
+            is_stuck = status.standstill_s >= self.stuck_after_s
+            self.metrics.stuck.labels(status.topic, str(status.partition)).set(is_stuck)
+        stuck = [status for status in statuses if status.standstill_s >= self.stuck_after_s]
         self._say_stuck(stuck)
         self.metrics.in_flight.set(self.ledger.in_flight)
         self.metrics.in_flight_bytes.set(self.ledger.in_flight_bytes)
-        lines = tuple(status.oldest for status in stuck)
-        self.snapshot = Snapshot(statuses, self.ledger.in_flight, self.source.paused, lines)
+        lines = tuple(status.standstill for status in stuck)
+        self.snapshot = Snapshot(statuses, self.ledger.in_flight, self.source.fetching.paused, lines)
 
     def _say_stuck(self, stuck: Sequence[PartitionStatus]) -> None:
-        """Log each stuck record once."""
-        records = {((status.topic, status.partition), status.oldest_offset or 0): status for status in stuck}
+        """Log each stuck record once, and each partition that does not begin."""
+        records = {((status.topic, status.partition), status.oldest_offset): status for status in stuck}
         for record in records.keys() - self._stuck:
-            log.error("record.stuck", what=records[record].oldest, next="see the lines of its stage before this")
+            log.error(
+                "record.stuck",
+                what=records[record].standstill,
+                next="see the lines before this of its stage, or of its start",
+            )
         self._stuck = set(records)
 
     def _count(self, ticket: Ticket) -> None:
@@ -152,3 +169,16 @@ class Reporter:
             oldest_stage=oldest.stage if oldest else None,
             oldest_age_s=now_s - oldest.opened_s if oldest else 0.0,
         )
+
+
+def _not_begun(partition: Partition, waiting_s: float) -> PartitionStatus:
+    return PartitionStatus(
+        *partition,
+        in_flight=0,
+        committed=None,
+        lag=None,
+        oldest_offset=None,
+        oldest_stage=None,
+        oldest_age_s=0.0,
+        waiting_s=waiting_s,
+    )

@@ -65,7 +65,7 @@ class KafkaThread:
         self._ledger = Ledger(in_order=settings.order == "source")
         self._window = window
         self._source = Source(settings, self, window)
-        self._intake = Intake(settings, self._ledger, self._source, metrics, held_up, window)
+        self._intake = Intake(settings, self._ledger, self._source.fetching, metrics, held_up, window)
         self.reporter = Reporter(self._ledger, self._source, metrics, settings.stuck_after_s)
         self._settling = Settling(settings, self._ledger, sink, self._source, self.reporter, metrics, abandon, held_up)
         self._taken_in: list[Ticket] = []
@@ -98,21 +98,16 @@ class KafkaThread:
 
     # Rebalances: called inside poll and close, on this thread.
 
-    def waiting(self) -> bool:
-        if self._leaving:
-            return False
-        self._settling.step()
-        self._settling.collect(0)
-        self._settling.settle(SETTLE_STEP_S)
-        return not self._stop.is_set()
+    def assigned(self, partitions: Sequence[Partition]) -> None:
+        self.reporter.joined = True
+        self._heard("assigned", partitions)
 
-    def assigned(self, starts: Mapping[Partition, Start]) -> None:
+    def begun(self, starts: Mapping[Partition, Start]) -> None:
         for partition, start in starts.items():
             self._ledger.assign(partition, start.progress, start.position.leader_epoch)
         if self._window is not None:
             self._window.assigned({partition: start.progress for partition, start in starts.items()})
-        self.reporter.assigned(starts)
-        self._heard("assigned", starts)
+        self.reporter.begun(starts)
 
     def revoked(self, partitions: Sequence[Partition]) -> None:
         self._heard("revoked", partitions)
@@ -173,7 +168,8 @@ class KafkaThread:
             # Under pressure outcomes come by the hundreds a second: looking now and then is cheaper.
             self._stop.wait(_BUSY_POLL_S)
         else:
-            self._admit(_BUSY_POLL_S if self._ledger.in_flight else _IDLE_POLL_S)
+            busy = self._ledger.in_flight or self._source.waiting
+            self._admit(_BUSY_POLL_S if busy else _IDLE_POLL_S)
         self._settling.collect(0)
         if self._settling.due():
             self._settling.settle(SETTLE_STEP_S)

@@ -7,11 +7,11 @@ from typing import cast
 import pytest
 
 from worker.kafka import intake as room
+from worker.kafka.fetching import Fetching
 from worker.kafka.intake import Intake
 from worker.kafka.ledger import Ledger, Partition, Ticket
 from worker.kafka.progress import Progress
 from worker.kafka.settings import KafkaSettings
-from worker.kafka.source import Source
 from worker.observe.metrics import Metrics
 from worker.records import Coordinates, Outcome, OutgoingRecord, SourceRecord
 
@@ -47,7 +47,7 @@ class Taking:
         self.ledger = Ledger(in_order=in_order)
         self.ledger.assign(("images", 0), Progress(0))
         self.intake = Intake(
-            KafkaSettings(**settings), self.ledger, cast(Source, self.tap), Metrics(), lambda: self.held_up
+            KafkaSettings(**settings), self.ledger, cast(Fetching, self.tap), Metrics(), lambda: self.held_up
         )
         self.tickets: list[Ticket] = []
 

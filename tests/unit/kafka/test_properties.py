@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from worker.kafka.properties import patience_s, transactional_properties, untransacted_properties
+from worker.kafka.properties import (
+    asking_properties,
+    patience_s,
+    transactional_properties,
+    untransacted_properties,
+)
 from worker.kafka.settings import KafkaSettings
 
 
@@ -37,3 +42,11 @@ def test_librdkafka_drops_what_is_older_than_the_groups_patience_but_not_within_
 
 def test_a_transaction_finds_out_within_half_a_minute_that_its_topic_is_gone() -> None:
     assert transactional_properties(KafkaSettings(), "id")["topic.metadata.refresh.interval.ms"] == 30_000
+
+
+def test_who_only_asks_for_offsets_has_the_rights_of_a_member_and_none_of_its_times() -> None:
+    times = {"max.poll.interval.ms": 3000, "session.timeout.ms": 6000, "heartbeat.interval.ms": 500}
+    asking = asking_properties(KafkaSettings(properties=times, consumer_properties={"sasl.username": "me", **times}))
+    assert asking["sasl.username"] == "me"
+    assert not asking.keys() & times.keys()
+    assert asking["isolation.level"] == "read_committed", "what a transaction may still change is waited for"

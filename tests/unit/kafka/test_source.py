@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
+from tests.broker.test_faults import wait_for
 from worker.kafka.ledger import Partition
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.source import Source, _membership
@@ -40,10 +41,14 @@ class Expired(Leaving):
 
     def __init__(self) -> None:
         super().__init__()
-        self.assigned: list[tuple[int, int]] = []
+        self.assigned: list[int] = []
+        self.expired = True
+        self.paused: list[int] = []
+        self.resumed: list[int] = []
+        self.sought: list[tuple[int, int]] = []
 
-    def poll(self, timeout_s: float) -> Message:
-        return Message(error=KafkaError(KafkaError._MAX_POLL_EXCEEDED))
+    def poll(self, timeout_s: float) -> Message | None:
+        return Message(error=KafkaError(KafkaError._MAX_POLL_EXCEEDED)) if self.expired else None
 
     def assignment(self) -> list[TopicPartition]:
         return [TopicPartition("images", 1), TopicPartition("images", 0)]
@@ -52,9 +57,19 @@ class Expired(Leaving):
         return [TopicPartition(each.topic, each.partition, 70 + each.partition) for each in partitions]
 
     def incremental_assign(self, partitions: list[TopicPartition]) -> None:
-        self.assigned += [(each.partition, each.offset) for each in partitions]
+        self.assigned += [each.partition for each in partitions]
 
-    def resume(self, partitions: list[TopicPartition]) -> None: ...
+    def position(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        return partitions
+
+    def pause(self, partitions: list[TopicPartition]) -> None:
+        self.paused += [each.partition for each in partitions]
+
+    def resume(self, partitions: list[TopicPartition]) -> None:
+        self.resumed += [each.partition for each in partitions]
+
+    def seek(self, start: TopicPartition) -> None:
+        self.sought += [(start.partition, start.offset)]
 
 
 class Noting:
@@ -63,12 +78,13 @@ class Noting:
     def __init__(self) -> None:
         self.heard: list[Partition] = []
         self.missed: list[Partition] = []
+        self.given: list[Partition] = []
         self.starts: dict[Partition, int] = {}
 
-    def waiting(self) -> bool:
-        return True
+    def assigned(self, partitions: Sequence[Partition]) -> None:
+        self.given += partitions
 
-    def assigned(self, starts: Mapping[Partition, Start]) -> None:
+    def begun(self, starts: Mapping[Partition, Start]) -> None:
         self.starts = {partition: start.position.offset for partition, start in starts.items()}
 
     def revoked(self, partitions: Sequence[Partition]) -> None:
@@ -110,19 +126,24 @@ def test_after_the_poll_interval_all_is_void_and_begins_again_where_the_group_is
     source: Source, listener: Noting
 ) -> None:
     client: Any = Expired()
-    source._consumer = source._starts._consumer = client
+    source._consumer = source.fetching._consumer = client
+    source._starts._asker._client = source._starts._scout._client = client
     source.membership = "that of before"
     assert source.poll(0) is None
     assert listener.missed == [("images", 0), ("images", 1)]
     assert source.membership is None, "its offsets may be someone else's by now"
     source._on_revoke(client, [TopicPartition("images", 1)])
-    client.unassigned.clear()
     source._on_assign(client, [TopicPartition("images", 2)])
-    assert [each.partition for each in client.unassigned] == [0]
-    assert client.assigned == [(2, 72), (0, 70)]
+    assert client.assigned == [2]
+    assert client.paused == [2, 0]
+    assert listener.given == [("images", 2), ("images", 0)]
+    client.expired = False
+    wait_for(lambda: source.poll(0) is not None or bool(listener.starts), "both begin")
     assert listener.starts == {("images", 2): 72, ("images", 0): 70}
+    assert sorted(client.sought) == [(0, 70), (2, 72)]
+    assert sorted(client.resumed) == [0, 2]
     source._on_assign(client, [])
-    assert client.assigned == [(2, 72), (0, 70)], "once"
+    assert client.paused == [2, 0], "once"
 
 
 class Endless:

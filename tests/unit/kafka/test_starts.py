@@ -1,77 +1,191 @@
-"""Starts are looked at before anything is read: when, on librdkafka's in-process cluster. What comes of it is in
-tests/broker/test_unclean.py.
+"""Where assigned partitions begin: each when its own start is known.
+
+The coordinator is a fake, whose answers come when a test says so; with a real one tests/broker/test_heirs.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from structlog.typing import EventDict
 
-from tests.clusters import PATIENCE_S
-from tests.unit.kafka.test_source import NOWHERE, Noting
+from tests.broker.test_faults import wait_for
+from tests.unit.kafka.test_source import NOWHERE
+from worker.errors import Fatal
+from worker.kafka import starts as room
+from worker.kafka.ledger import Partition, Position
+from worker.kafka.progress import Progress
 from worker.kafka.settings import KafkaSettings
-from worker.kafka.source import Source
-from worker.kafka.starts import validate
+from worker.kafka.starts import Starts
+from worker.kafka.topic_id import TopicWatch
 
-SLOW_MS = 100
-"""Of each answer of the cluster."""
-
-
-@pytest.fixture
-def consumer() -> Iterator[Consumer]:
-    """With one partition of a slow cluster, and a commit under way."""
-    owner = Producer({"test.mock.num.brokers": 1, "test.mock.broker.rtt": SLOW_MS, "log_level": 0})
-    for number in range(4):
-        owner.produce("images", value=b"record", partition=number % 2)
-    assert owner.flush(PATIENCE_S) == 0
-    properties = {
-        "bootstrap.servers": ",".join(f"{b.host}:{b.port}" for b in owner.list_topics(timeout=10).brokers.values()),
-        "group.id": "group",
-        "partition.assignment.strategy": "cooperative-sticky",
-        "auto.offset.reset": "error",
-        "enable.auto.commit": False,
-        "log_level": 0,
-    }
-    consumer = Consumer(properties)
-    consumer.incremental_assign([TopicPartition("images", 0, 0)])
-    assert consumer.poll(PATIENCE_S) is not None
-    consumer.commit(offsets=[TopicPartition("images", 0, 1)], asynchronous=False)
-    consumer.commit(offsets=[TopicPartition("images", 0, 1)], asynchronous=True)
-    yield consumer
-    consumer.close()
+A, B, C = (("images", number) for number in range(3))
 
 
-START = TopicPartition("images", 1, 1, leader_epoch=0)
+class Coordinator:
+    """The client that asks it, with what the group has committed."""
+
+    def __init__(self) -> None:
+        self.offsets: dict[Partition, int] = {A: 10, B: 20, C: 30}
+        self.held_back: set[Partition] = set()
+        """By a transaction that is open."""
+        self.refuses: KafkaError | None = None
+        self.metadata = ""
+        self.asked: list[list[int]] = []
+        self.answers = threading.Event()
+        self.answers.set()
+
+    def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        wanted = [(each.topic, each.partition) for each in partitions]
+        self.asked.append([number for _, number in wanted])
+        self.answers.wait()
+        if self.refuses is not None:
+            raise KafkaException(self.refuses)
+        if self.held_back & set(wanted):
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return [TopicPartition(*each, self.offsets.get(each, -1001), self.metadata) for each in wanted]
+
+    def get_watermark_offsets(self, partition: TopicPartition, timeout: float) -> tuple[int, int]:
+        return (3, 7)
 
 
-def assign_held_back(consumer: Consumer) -> None:
-    consumer.incremental_assign([START])
-    with pytest.raises(KafkaException, match="Erroneous state"):
-        consumer.seek(START)
+class Room:
+    """The starts, and what they commit."""
+
+    def __init__(self, **settings: Any) -> None:
+        self.coordinator = Coordinator()
+        self.committed: dict[Partition, Position] = {}
+        self.commits = True
+        whole = KafkaSettings(bootstrap_servers=NOWHERE, **settings)
+        client: Any = self.coordinator
+        self.starts = Starts(whole, client, self.commit, TopicWatch(whole))
+        self.starts._watch._mute = True
+        self.starts._scout._client = client
+
+    def commit(self, positions: Mapping[Partition, Position], timeout_s: float) -> bool:
+        if self.commits:
+            self.committed |= positions
+        return self.commits or not positions
+
+    def ready(self) -> dict[Partition, int]:
+        return {partition: start.position.offset for partition, start in self.starts.ready().items()}
+
+    def until(self, *partitions: Partition) -> dict[Partition, int]:
+        wait_for(lambda: self.ready().keys() >= set(partitions), "the starts are known")
+        return self.ready()
+
+    def answer(self) -> None:
+        """The coordinator answers what it was asked."""
+        asked = self.starts._asked
+        assert asked is not None
+        self.coordinator.answers.set()
+        wait_for(asked.answer.done, "it answers")
 
 
-def test_a_start_is_looked_at_though_a_commit_under_way_holds_the_assignment_back(
-    consumer: Consumer, logs: list[EventDict]
-) -> None:
-    assign_held_back(consumer)
-    validate(consumer, [START])
-    assert not logs
+def test_starts_are_known_soon_after_they_are_asked_for() -> None:
+    room = Room()
+    room.starts.ask([A, B])
+    assert room.until(A, B) == {A: 10, B: 20}
+    room.starts.forget([A])
+    assert room.ready() == {B: 20}
+    assert room.starts.waiting.keys() == {B}
 
 
-def test_a_start_that_cannot_be_looked_at_in_time_is_named(consumer: Consumer, logs: list[EventDict]) -> None:
-    assign_held_back(consumer)
-    validate(consumer, [START], patience_s=0)
-    assert [(line["event"], line["partition"]) for line in logs] == [("kafka.start_unchecked", "images[1]")]
+def test_a_partition_that_is_held_back_holds_back_no_other_and_is_said_once(logs: list[EventDict]) -> None:
+    room = Room()
+    room.coordinator.held_back = {B}
+    room.starts.ask([A, B, C])
+    assert room.until(A, C) == {A: 10, C: 30}
+    wait_for(lambda: room.ready() == {A: 10, C: 30} and room.coordinator.asked.count([1]) > 2, "it is asked for again")
+    assert [line["partitions"] for line in logs if line["event"] == "kafka.start_waits"] == [["images[1]"]]
+    room.coordinator.offsets[B] = 21
+    room.coordinator.held_back.clear()
+    assert room.until(B)[B] == 21
 
 
-def test_a_partition_that_is_held_back_is_read_from_its_start_when_all_is_read_again(consumer: Consumer) -> None:
-    source = Source(KafkaSettings(bootstrap_servers=NOWHERE), Noting())
-    source._consumer = consumer
-    assign_held_back(consumer)
-    source.rewind({("images", 0): 0, ("images", 1): 1})
-    read = [consumer.poll(PATIENCE_S) for _ in range(3)]
-    places = [(message.partition(), message.offset()) for message in read if message is not None]
-    assert sorted(places) == [(0, 0), (0, 1), (1, 1)]
+def test_what_is_assigned_later_is_asked_for_next_and_not_behind_what_is_held_back() -> None:
+    room = Room()
+    room.coordinator.held_back = {A, B}
+    room.coordinator.answers.clear()
+    room.starts.ask([A, B])
+    room.starts.ask([C])
+    room.answer()
+    assert room.until(C) == {C: 30}
+    assert room.coordinator.asked[1] == [2]
+
+
+def test_an_answer_to_what_was_asked_in_an_earlier_assignment_counts_no_more() -> None:
+    room = Room()
+    room.coordinator.answers.clear()
+    room.starts.ask([A, B])
+    wait_for(lambda: len(room.coordinator.asked) == 1, "it is asked")
+    room.starts.forget([A, B])
+    room.coordinator.offsets[A] = 15  # by who had it meanwhile
+    room.starts.ask([A])
+    room.answer()
+    assert room.until(A) == {A: 15}
+    assert room.starts.waiting.keys() == {A}, "what was given up does not begin"
+
+
+def test_after_a_standstill_all_is_asked_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Someone else may have had the partitions, and no callback has said so yet."""
+    found, asked = Room(), Room()
+    found.starts.ask([A])
+    assert found.until(A) == {A: 10}
+    asked.coordinator.answers.clear()
+    asked.starts.ask([A])
+    wait_for(lambda: len(asked.coordinator.asked) == 1, "it is asked")
+    real, patience_s = room.time.monotonic, found.starts._patience_s
+    for each in (found, asked):
+        each.coordinator.answers.clear()
+        each.coordinator.offsets[A] = 15
+    monkeypatch.setattr(room.time, "monotonic", lambda: real() + patience_s)
+    assert (found.ready(), asked.ready()) == ({}, {})
+    found.answer()
+    asked.answer()
+    assert [each.until(A) for each in (found, asked)] == [{A: 15}, {A: 15}]
+
+
+def test_where_nothing_is_committed_the_first_record_is_the_start_and_nothing_is_committed_for_it() -> None:
+    room = Room()
+    room.coordinator.offsets.clear()
+    room.starts.ask([A])
+    assert room.until(A) == {A: 3}
+    assert room.committed == {}
+
+
+def test_a_start_at_the_end_is_known_when_it_is_committed_and_is_committed_once() -> None:
+    room = Room(start="latest")
+    room.starts._asker._old = {A}
+    room.coordinator.offsets = {C: 30}
+    room.commits = False
+    room.starts.ask([A, B, C])
+    assert room.until(C) == {C: 30}
+    assert room.ready() == {C: 30}
+    room.commits = True
+    assert room.until(A, B) == {A: 7, B: 3, C: 30}, "what was added later is read from its beginning"
+    assert room.committed.keys() == {A, B}
+    room.committed.clear()
+    room.ready()
+    assert room.committed == {}
+    assert room.starts.ready()[A].progress == Progress(7)
+
+
+def test_who_may_not_ask_is_told_which_right_is_missing() -> None:
+    room = Room()
+    room.coordinator.refuses = KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED)
+    room.starts.ask([A])
+    with pytest.raises(Fatal, match="ask for READ on the group"):
+        room.until(A)
+
+
+def test_a_commit_that_cannot_be_read_is_an_error_with_the_way_on() -> None:
+    room = Room()
+    room.coordinator.metadata = "image-worker/1;until=soon"
+    room.starts.ask([A])
+    with pytest.raises(Fatal, match="offsets set"):
+        room.until(A)

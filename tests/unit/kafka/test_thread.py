@@ -64,7 +64,7 @@ class Bench:
 
 def test_what_was_taken_in_by_an_earlier_poll_is_worked_on_before_it_is_drained() -> None:
     bench = Bench()
-    bench.thread.assigned({PARTITION: Start(Position(0), Progress(0))})
+    bench.thread.begun({PARTITION: Start(Position(0), Progress(0))})
     for offset in range(3):
         bench.poll_brings(offset)
     bench.thread.revoked([PARTITION])
@@ -75,7 +75,7 @@ def test_what_was_taken_in_by_an_earlier_poll_is_worked_on_before_it_is_drained(
 
 def test_what_is_not_done_by_the_deadline_of_the_drain_is_abandoned_and_not_committed() -> None:
     bench = Bench(works=False)
-    bench.thread.assigned({PARTITION: Start(Position(0), Progress(0))})
+    bench.thread.begun({PARTITION: Start(Position(0), Progress(0))})
     bench.poll_brings(0)
     bench.thread.revoked([PARTITION])
     assert bench.abandoned == bench.handed_over
@@ -84,21 +84,10 @@ def test_what_is_not_done_by_the_deadline_of_the_drain_is_abandoned_and_not_comm
 
 def test_a_lost_partition_is_not_drained() -> None:
     bench = Bench()
-    bench.thread.assigned({PARTITION: Start(Position(0), Progress(0))})
+    bench.thread.begun({PARTITION: Start(Position(0), Progress(0))})
     bench.poll_brings(0)
     bench.thread.lost([PARTITION])
     assert bench.abandoned == bench.handed_over
-    assert bench.sink.committed == []
-
-
-def test_who_leaves_waits_for_no_starts_and_settles_nothing_more() -> None:
-    """What ended the worker may be what it would settle: and its partitions are given back whatever their starts."""
-    bench = Bench()
-    bench.thread.assigned({PARTITION: Start(Position(0), Progress(0))})
-    bench.poll_brings(0)
-    bench.thread._hand_over()
-    bench.thread._leave()
-    assert not bench.thread.waiting()
     assert bench.sink.committed == []
 
 

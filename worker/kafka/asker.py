@@ -1,0 +1,66 @@
+"""What one client asks the cluster, to find out where assigned partitions begin."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+
+from worker.kafka.bounds import Bounds
+from worker.kafka.ledger import Partition
+from worker.kafka.progress import Progress
+from worker.kafka.settings import KafkaSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the group has committed for a partition; where it has nothing, where the partition begins instead."""
+
+    committed: TopicPartition
+    begin: Progress | None
+
+    @property
+    def partition(self) -> Partition:
+        return (self.committed.topic, self.committed.partition)
+
+
+class Asker:
+    """Each call waits for its answer, and raises KafkaException where there is none."""
+
+    def __init__(self, settings: KafkaSettings, client: Consumer, bounds: Bounds | None = None) -> None:
+        """`bounds`: of a replay, which decides where there is no committed offset."""
+        self._topic = settings.topics.input
+        self._at_end = settings.start == "latest"
+        self._client = client
+        self._bounds = bounds
+        self._old: Collection[Partition] = ()
+        """The partitions that were there when the group began; none where it began before this member looked."""
+
+    def look(self, timeout_s: float) -> None:
+        """Note whether the group begins only now. To be called before it is joined."""
+        if self._at_end:
+            numbers = self._client.list_topics(self._topic, timeout=timeout_s).topics[self._topic].partitions
+            partitions = {(self._topic, number) for number in numbers}
+            begun = any(entry.offset >= 0 for entry in self.committed(partitions, timeout_s))
+            self._old = () if begun else partitions
+
+    def committed(self, partitions: Iterable[Partition], timeout_s: float) -> list[TopicPartition]:
+        """What is committed for each. The coordinator tells it for all of them, or not at all in this time."""
+        found = self._client.committed([TopicPartition(*each) for each in partitions], timeout=timeout_s)
+        for entry in found:
+            if entry.error is not None:
+                raise KafkaException(entry.error)
+        return found
+
+    def find(self, partitions: Iterable[Partition], timeout_s: float) -> list[Found]:
+        """What is committed for each, and where those begin of which nothing is."""
+        entries = self.committed(partitions, timeout_s)
+        return [Found(each, self._begin(each, timeout_s) if each.offset < 0 else None) for each in entries]
+
+    def _begin(self, entry: TopicPartition, timeout_s: float) -> Progress:
+        partition = (entry.topic, entry.partition)
+        if self._bounds is not None and (begin := self._bounds.begin(partition)) is not None:
+            return begin
+        low, high = self._client.get_watermark_offsets(TopicPartition(*partition), timeout=timeout_s)
+        return Progress(high if self._at_end and partition in self._old else low)
