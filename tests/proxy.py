@@ -14,17 +14,17 @@ from tests.kafka_server import free_ports
 _END_TXN = 26
 _HEARTBEAT = 68
 """ConsumerGroupHeartbeat, the API of KIP-848."""
-_WRITES = {0, 8, 24, 25, _END_TXN, 28}
+WRITES = {0, 8, 24, 25, _END_TXN, 28}
 """Produce, OffsetCommit, AddPartitionsToTxn, AddOffsetsToTxn, EndTxn, TxnOffsetCommit."""
 
 
 class Proxy:
-    """Clients are told apart by their `client.id`. A broker advertises `port`, and is told to the proxy as `target`."""
+    """Clients are told apart by their `client.id`. A broker (`target`) advertises `port`: see `RealKafka.proxies`."""
 
     def __init__(self) -> None:
         (self.port,) = free_ports(1)
         self.target = 0
-        """The broker's own port."""
+        """The broker's own port, `Broker.behind`."""
         self._cut_off: bytes | None = None
         self._lose_heartbeat_of: bytes | None = None
         self._delay_end_of: bytes | None = None
@@ -89,7 +89,7 @@ class Proxy:
                 if key == _END_TXN and name == self._delay_end_of:
                     self._delay_end_of, self._delayed = None, request
                     break
-                if key in _WRITES and self._comes_late(name, request):
+                if key in WRITES and self._comes_late(name, request):
                     break
                 broker.sendall(request)
         _end(client)

@@ -11,7 +11,7 @@ from itertools import count
 from confluent_kafka import KafkaException
 
 from tests.chaos.arena import Arena
-from tests.chaos.plan import Action, Fault
+from tests.chaos.plan import WIRE_FAULTS, Action, Fault
 from tests.chaos.verifier import ends, unsettled
 
 _STEP_S = 0.1
@@ -108,9 +108,11 @@ class Run:
 
 
 def _victim(action: Action) -> tuple[str, int]:
-    """What one fault at a time is done to: a worker, a host, or the brokers together."""
+    """What one fault at a time is done to: a worker, a wire, a host, or the brokers together."""
     if action.group:
         return action.group, action.target
+    if action.fault in WIRE_FAULTS:
+        return "wire", action.target
     return ("host", action.target) if action.fault in (Fault.HOST_SLOW, Fault.HOST_FAILING) else ("broker", 0)
 
 
