@@ -54,9 +54,9 @@ class Wire:
         self.under_way: set[asyncio.Task[None]] = set()
         self._random = Random(number)
 
-    def end_all(self) -> None:
-        for connection in list(self.connections):
-            self.broken += 1
+    def break_all(self) -> None:
+        self.broken += len(self.connections)
+        for connection in self.connections:
             connection.end()
 
     def breaks_with(self, request: bytes) -> bool:
@@ -207,7 +207,7 @@ class Wires:
         """End all connections, and let none be made."""
         self._wires[number].cut = on
         if on:
-            self._loop.call_soon_threadsafe(self._wires[number].end_all)
+            self._loop.call_soon_threadsafe(self._wires[number].break_all)
 
     async def _open(self) -> None:
         self._doors = [
@@ -218,6 +218,7 @@ class Wires:
     async def _close(self) -> None:
         for door, wire in zip(self._doors, self._wires, strict=True):
             door.close()
-            wire.end_all()
+            for connection in wire.connections:
+                connection.end()
             for task in wire.under_way:
                 task.cancel()
