@@ -195,6 +195,11 @@ class Wires:
     def late(self) -> list[Late]:
         return [late for wire in self._wires for late in wire.late]
 
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is on its way late."""
+        return not any(wire.under_way for wire in self._wires)
+
     def lead_to(self, brokers: Iterable[Broker]) -> None:
         """Until this, who comes is sent away."""
         for wire, broker in zip(self._wires, brokers, strict=True):
