@@ -93,6 +93,7 @@ class Source:
         """The next message, or None. Rebalance callbacks run in here; what failed in one is raised from here."""
         self._watch.look()
         message = self._consumer.poll(timeout_s)
+        self._committer.polled()
         self._raise_failure()
         if message is None or (self._window is not None and not self._window.takes(message)):
             return None
