@@ -76,8 +76,8 @@ def wire() -> Iterator[tuple[Proxy, Cluster]]:
     if kafka_server.why_not() is not None or not kafka_server.own_brokers():
         pytest.skip("needs a broker that advertises a proxy: KAFKA_HOME")
     proxy = Proxy()
-    with kafka_server.RealKafka(more=f"advertised.listeners=PLAINTEXT://127.0.0.1:{proxy.port}\n") as kafka:
-        proxy.target = kafka.brokers[0].port
+    with kafka_server.RealKafka(proxies=[proxy.port]) as kafka:
+        proxy.target = kafka.brokers[0].behind
         yield proxy, Cluster(f"127.0.0.1:{proxy.port}", real=True)
     proxy.close()
 

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,6 +67,10 @@ class Broker:
     number: int
     port: int
     folder: Path
+    proxy: int = 0
+    """The port that is advertised to those who come to `behind`; 0 where there is no such proxy."""
+    behind: int = 0
+    """The port of a second listener, for the proxy alone: what does not come by it, it cannot disturb."""
     process: subprocess.Popen[bytes] | None = None
 
     def start(self, classpath: str) -> None:
@@ -102,6 +107,8 @@ class RealKafka:
     """Whether the folder with logs and data stays when it ends."""
     controllers: int | None = None
     """How many of the brokers, the first ones, are controllers too; all of them where it is not said."""
+    proxies: Sequence[int] = ()
+    """The port of each broker's proxy, where they have any."""
 
     @property
     def bootstrap_servers(self) -> str:
@@ -136,12 +143,14 @@ class RealKafka:
         return AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
 
     def _lay_out(self) -> None:
-        ports = free_ports(2 * self.count)
+        ports = free_ports(3 * self.count)
         self.brokers = [Broker(n + 1, ports[n], self.folder / f"{ports[n]}") for n in range(self.count)]
+        for broker, proxy, behind in zip(self.brokers, self.proxies, ports[2 * self.count :], strict=False):
+            broker.proxy, broker.behind = proxy, behind
         controllers = self.controllers or self.count
         voters = ",".join(f"{n + 1}@127.0.0.1:{ports[self.count + n]}" for n in range(controllers))
         cluster = self._tool("random-uuid").strip()
-        for broker, controller in zip(self.brokers, ports[self.count :], strict=True):
+        for broker, controller in zip(self.brokers, ports[self.count : 2 * self.count], strict=True):
             broker.folder.mkdir(parents=True)
             properties = broker.folder / "server.properties"
             wanted = controller if broker.number <= controllers else None
@@ -177,12 +186,15 @@ def _properties(broker: Broker, controller: int | None, voters: str, replicas: i
     quorum = max(1, replicas - 1)
     roles = "broker" if controller is None else "broker,controller"
     own = "" if controller is None else f",CONTROLLER://127.0.0.1:{controller}"
+    behind = f",PROXY://127.0.0.1:{broker.behind}" if broker.proxy else ""
+    proxy = f",PROXY://127.0.0.1:{broker.proxy}" if broker.proxy else ""
     return f"""
 process.roles={roles}
 node.id={broker.number}
 controller.quorum.voters={voters}
-listeners=PLAINTEXT://127.0.0.1:{broker.port}{own}
-advertised.listeners=PLAINTEXT://127.0.0.1:{broker.port}
+listeners=PLAINTEXT://127.0.0.1:{broker.port}{behind}{own}
+advertised.listeners=PLAINTEXT://127.0.0.1:{broker.port}{proxy}
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,PROXY:PLAINTEXT,CONTROLLER:PLAINTEXT
 controller.listener.names=CONTROLLER
 log.dirs={broker.folder / "data"}
 num.partitions=4

@@ -11,22 +11,23 @@ from random import Random
 
 from tests.kafka_server import free_ports
 
-_END_TXN = 26
+_OFFSET_COMMIT, _END_TXN = 8, 26
 _HEARTBEAT = 68
 """ConsumerGroupHeartbeat, the API of KIP-848."""
-_WRITES = {0, 8, 24, 25, _END_TXN, 28}
+WRITES = {0, _OFFSET_COMMIT, 24, 25, _END_TXN, 28}
 """Produce, OffsetCommit, AddPartitionsToTxn, AddOffsetsToTxn, EndTxn, TxnOffsetCommit."""
 
 
 class Proxy:
-    """Clients are told apart by their `client.id`. A broker advertises `port`, and is told to the proxy as `target`."""
+    """Clients are told apart by their `client.id`. A broker (`target`) advertises `port`: see `RealKafka.proxies`."""
 
     def __init__(self) -> None:
         (self.port,) = free_ports(1)
         self.target = 0
-        """The broker's own port."""
+        """The broker's own port, `Broker.behind`."""
         self._cut_off: bytes | None = None
         self._lose_heartbeat_of: bytes | None = None
+        self._lose_answer_of: bytes | None = None
         self._delay_end_of: bytes | None = None
         self._delayed: bytes | None = None
         self._unsteady: tuple[bytes, Random, float] | None = None
@@ -45,6 +46,15 @@ class Proxy:
     def mend(self, *, lose_heartbeat: bool) -> None:
         """Let it connect again, and lose its first heartbeat with the connection that it comes on."""
         self._lose_heartbeat_of, self._cut_off = self._cut_off if lose_heartbeat else None, None
+
+    def lose_answer(self, client: str) -> None:
+        """Let the broker have this client's next commit, and end the connection before its answer."""
+        self._lose_answer_of = client.encode()
+
+    @property
+    def lost_answer(self) -> bool:
+        """Whether that has come to pass."""
+        return self._lose_answer_of is None
 
     def delay_end(self, client: str) -> None:
         """Keep this client's next request to end a transaction, and end the connection that it comes on."""
@@ -86,10 +96,14 @@ class Proxy:
                 self._clients[client] = name = request[14 : 14 + length]
                 if name == self._cut_off or (key == _HEARTBEAT and self._loses_it(name)):
                     break
+                if key == _OFFSET_COMMIT and name == self._lose_answer_of:
+                    self._lose_answer_of = None
+                    self._deliver(request)
+                    break
                 if key == _END_TXN and name == self._delay_end_of:
                     self._delay_end_of, self._delayed = None, request
                     break
-                if key in _WRITES and self._comes_late(name, request):
+                if key in WRITES and self._comes_late(name, request):
                     break
                 broker.sendall(request)
         _end(client)

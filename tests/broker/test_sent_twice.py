@@ -6,13 +6,17 @@ Of a transaction's end the first ends the next transaction when it comes (seen o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 
 import pytest
+from confluent_kafka import Message
 
 from tests.broker.bench import Bench, bench, passed
 from tests.broker.test_delivery import assert_in_order, mixed
 from tests.broker.test_faults import wait_for
+from tests.chaos.offsets import parse_key, parse_value
+from tests.chaos.verifier import read
 from tests.clusters import Cluster, Reader, event, source_of
 from tests.proxy import Proxy
 from tests.workers import running, until
@@ -72,3 +76,35 @@ async def test_on_a_wire_that_breaks_and_brings_requests_late_nothing_is_lost_an
     assert len({source_of(message) for message in seen}) == 1500
     assert delivery == "at-least-once" or len(seen) == 1500
     assert all(len(ids) == 1 for ids in reader.ids.values())
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+async def test_a_commit_whose_answer_was_lost_is_not_sent_again_behind_the_next_one(
+    wire: tuple[Proxy, Cluster], protocol: str
+) -> None:
+    proxy, cluster = wire
+    topics = cluster.topics()
+    flags = (NAME.replace("once", protocol), "kafka.settle_interval_ms=10", f"kafka.group_protocol={protocol}")
+    async with running(cluster.settings(topics, *flags)):
+        for _time in range(10):
+            proxy.lose_answer(protocol)
+            for _event in range(10):
+                cluster.produce(topics.input, [event(1)])
+                await asyncio.sleep(0.05)
+            await until(lambda: proxy.lost_answer, "an answer was lost")
+        await until(lambda: cluster.committed(topics) == cluster.ends(topics.input), "all is committed")
+    records = await asyncio.to_thread(lambda: list(read(cluster.bootstrap_servers, ["__consumer_offsets"])))
+    commits = offsets(records, topics.group)
+    assert sum(map(len, commits.values())) > 20
+    assert all(each == sorted(each) for each in commits.values()), commits
+
+
+def offsets(records: Iterable[Message], group: str) -> dict[int, list[int]]:
+    """What the group committed of each partition, in the order in which it was taken."""
+    found: dict[int, list[int]] = defaultdict(list)
+    for record in records:
+        key, value = parse_key(record.key() or b""), record.value()
+        if key is not None and key[0] == group and value is not None:
+            found[key[2]].append(parse_value(value)[0])
+    return found

@@ -3,7 +3,7 @@
 The four combinations of delivery and group protocol, and each delivery without order, run at the same time, each a
 group of three workers on topics of its own: so all of them go through every outage of the brokers, and a short run is
 long for each of them. Ends with 1 where an aim was missed: nothing lost, out of order, moved back or with another id;
-in exactly-once nothing repeated.
+in exactly-once nothing repeated, nor held back by a commit that came late.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from tests.chaos.books import Verdict
 from tests.chaos.plan import plan
 from tests.chaos.run import Run
 from tests.chaos.verifier import verify
+from tests.chaos.wires import Wires
 from tests.chaos.workers import Combination
 
 console = Console(width=130)
@@ -94,15 +95,16 @@ def _chaos(arguments: argparse.Namespace, folder: Path) -> list[str]:
             wrong = run.settle()
             found = _verdicts(whole, folder, tell)
     console.print(table.verdicts(arguments.seed, found))
-    for each in (table.faults(whole.done), *whole.noted):
+    for each in (table.faults(whole.done), table.broken(whole.wires), *whole.noted):
         console.print(each, markup=False, highlight=False, soft_wrap=True)
-    _leave(found, folder)
+    _leave(found, whole.wires, folder)
     return [*(f"stalled: {each}" for each in wrong), *whole.troubles, *whole.producer.refused[:3], *_missed(found)]
 
 
 def _verdicts(whole: Arena, folder: Path, tell: Teller) -> dict[str, Verdict]:
     books = [group.books for group in whole.groups.values()]
-    return dict(zip(whole.groups, verify(whole.kafka.bootstrap_servers, books, folder, tell), strict=True))
+    found = verify(whole.kafka.bootstrap_servers, books, whole.late_commits(), folder, tell)
+    return dict(zip(whole.groups, found, strict=True))
 
 
 def _missed(found: dict[str, Verdict]) -> list[str]:
@@ -114,8 +116,9 @@ def _missed(found: dict[str, Verdict]) -> list[str]:
     ]
 
 
-def _leave(found: dict[str, Verdict], folder: Path) -> None:
-    """Write down where everything was found."""
+def _leave(found: dict[str, Verdict], wires: Wires, folder: Path) -> None:
+    """Write down where everything was found, and what came late."""
+    (folder / "late.txt").write_text("".join(f"{each}\n" for each in wires.late))
     with (folder / "findings.txt").open("w") as file:
         for name, verdict in found.items():
             for kind, places in verdict.places.items():

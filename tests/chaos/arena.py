@@ -12,9 +12,10 @@ from pathlib import Path
 from confluent_kafka import KafkaException
 
 from tests.chaos.hosts import Hosts
-from tests.chaos.plan import BROKER_FAULTS, BROKERS, WORKERS, Action, Fault
+from tests.chaos.plan import BROKER_FAULTS, BROKERS, WIRE_FAULTS, WORKERS, Action, Fault
 from tests.chaos.producer import SteadyProducer
 from tests.chaos.verifier import Books
+from tests.chaos.wires import OFFSET_COMMIT, Wires
 from tests.chaos.workers import Combination, WorkerProcess
 from tests.clusters import Cluster, Topics
 from tests.kafka_server import RealKafka
@@ -42,6 +43,7 @@ class Arena:
     """All of it, running."""
 
     kafka: RealKafka
+    wires: Wires
     hosts: Hosts
     groups: dict[str, Group]
     producer: SteadyProducer
@@ -57,6 +59,8 @@ class Arena:
             if not self.brokers_are_whole():
                 return False
             self._fell(action)
+        elif action.fault in WIRE_FAULTS:
+            self._wire(action, on=True)
         elif action.fault is Fault.HOST_SLOW:
             self.hosts.slow.add(action.target)
         elif action.fault is Fault.HOST_FAILING:
@@ -73,6 +77,8 @@ class Arena:
         elif action.fault in BROKER_FAULTS:
             for broker in self._brokers(action):
                 self.kafka.restart(broker)
+        elif action.fault in WIRE_FAULTS:
+            self._wire(action, on=False)
         elif action.fault is Fault.HOST_SLOW:
             self.hosts.slow.discard(action.target)
         elif action.fault is Fault.HOST_FAILING:
@@ -104,6 +110,12 @@ class Arena:
         elif _NO_BROKER not in words:
             self.troubles.append(f"{name} ended by itself with {code}: {words}")
 
+    def late_commits(self) -> dict[str, list[tuple[int, int]]]:
+        """Of each group, from when to when in ms a commit of offsets came late to the broker, outside transactions."""
+        late = [each for each in self.wires.late if each.api == OFFSET_COMMIT]
+        names = {group.books.group: {worker.name for worker in group.workers} for group in self.groups.values()}
+        return {group: [(e.from_ms, e.to_ms) for e in late if e.client in workers] for group, workers in names.items()}
+
     def brokers_are_whole(self) -> bool:
         """Whether every partition has all its replicas in sync: then one broker may fall, and all is still there."""
         try:
@@ -118,6 +130,10 @@ class Arena:
             return
         for broker in self._brokers(action):
             self.kafka.brokers[broker].kill()
+
+    def _wire(self, action: Action, *, on: bool) -> None:
+        fault = self.wires.cut if action.fault is Fault.WIRE_CUT else self.wires.unsteady
+        fault(action.target, on=on)
 
     def _brokers(self, action: Action) -> Sequence[int]:
         return range(BROKERS) if action.fault is Fault.ALL_BROKERS_KILLED else [action.target]
@@ -152,10 +168,13 @@ def arena(
     """Start everything, and end everything afterwards. Logs, and what the brokers hold, stay in `folder`."""
     with ExitStack() as stack:
         tell("starting three brokers")
-        kafka = stack.enter_context(RealKafka(BROKERS, folder / "kafka", keep=True))
+        wires = stack.enter_context(Wires(BROKERS))
+        kafka = stack.enter_context(RealKafka(BROKERS, folder / "kafka", keep=True, proxies=wires.ports))
+        wires.lead_to(kafka.brokers)
         hosts = stack.enter_context(Hosts())
         cluster = Cluster(kafka.bootstrap_servers, real=True)
-        groups = {str(each): _group(each, cluster, hosts, folder) for each in combinations}
+        by_wire = Cluster(wires.bootstrap_servers, real=True)
+        groups = {str(each): _group(each, cluster, by_wire, hosts, folder) for each in combinations}
         tell(f"starting {WORKERS} workers of {len(groups)} groups")
         for group in groups.values():
             for worker in group.workers:
@@ -165,10 +184,10 @@ def arena(
         producer = SteadyProducer(kafka.bootstrap_servers, inputs, hosts, rate)
         stack.callback(producer.stop, 0)
         producer.start()
-        yield Arena(kafka, hosts, groups, producer)
+        yield Arena(kafka, wires, hosts, groups, producer)
 
 
-def _group(combination: Combination, cluster: Cluster, hosts: Hosts, folder: Path) -> Group:
+def _group(combination: Combination, cluster: Cluster, by_wire: Cluster, hosts: Hosts, folder: Path) -> Group:
     tag = str(combination).replace(", ", "-").replace(" ", "-")
     topics = Topics(f"images-{tag}", f"results-{tag}", f"dead-{tag}", f"group-{tag}")
     cluster.create(topics.input, partitions=PARTITIONS)
@@ -176,7 +195,7 @@ def _group(combination: Combination, cluster: Cluster, hosts: Hosts, folder: Pat
     books = Books(topics.group, topics.input, topics.results, topics.dead_letters)
     names = [f"{tag}-{number}" for number in range(WORKERS)]
     workers = (
-        WorkerProcess(name, combination.flags(cluster, topics, hosts.port, number), folder / f"{name}.log")
-        for number, name in enumerate(names)
+        WorkerProcess(name, combination.flags(by_wire, topics, hosts.port, name), folder / f"{name}.log")
+        for name in names
     )
     return Group(combination, books, tuple(workers))

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-KINDS = ("lost", "repeated", "out_of_order", "moved_back", "unequal_id")
+KINDS = ("lost", "repeated", "out_of_order", "moved_back", "held_back", "unequal_id")
 Place = tuple[int, int]
 """A partition and an offset of the input topic."""
 
@@ -46,6 +46,7 @@ class Verdict:
     repeated: int = 0
     out_of_order: int = 0
     moved_back: int = 0
+    held_back: int = 0
     unequal_id: int = 0
     places: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
 
@@ -64,12 +65,16 @@ def audit(
     outcomes: Iterable[Found],
     commits: Iterable[Committed],
     fickle: Collection[Place] = (),
+    late: Collection[tuple[int, int]] = (),
 ) -> Verdict:
     """The verdict on a group, given the end offset of each input partition. Input offsets have no gaps.
 
     `fickle`: events of which an attempt may end as a dead letter and the next as a classification, since their image's
     host fails at times. Where the first attempt was lost in a crash, its neighbours published and it not, nobody can
     say which place in the order is the right one: so theirs is not judged.
+
+    `late`: from when to when in ms (a broker's time) the network brought a commit late. What is committed lower just
+    then is *held back*, not *moved back*, and the group goes on from there.
     """
     found = sorted(outcomes, key=lambda outcome: (outcome.appended_ms, outcome.offset))
     verdict = Verdict(events=sum(ends.values()), outcomes=len(found))
@@ -85,7 +90,7 @@ def audit(
             if (partition, offset) not in first:
                 verdict.note("lost", f"partition {partition}, offset {offset}")
     _compare_order((outcome for event, outcome in first.items() if event not in fickle), verdict)
-    _compare_commits(commits, verdict)
+    _compare_commits(commits, late, verdict)
     return verdict
 
 
@@ -111,10 +116,13 @@ def _compare_order(firsts: Iterable[Found], verdict: Verdict) -> None:
             last[stream] = outcome
 
 
-def _compare_commits(commits: Iterable[Committed], verdict: Verdict) -> None:
+def _compare_commits(commits: Iterable[Committed], late: Collection[tuple[int, int]], verdict: Verdict) -> None:
     highest: dict[int, int] = {}
     for commit in commits:
         before = highest.get(commit.partition, -1)
         if commit.offset < before:
-            verdict.note("moved_back", f"partition {commit.partition}: {commit.offset} after {before}")
+            is_late = any(from_ms <= commit.at_ms <= to_ms for from_ms, to_ms in late)
+            where = f"partition {commit.partition}: {commit.offset} after {before}"
+            verdict.note("held_back" if is_late else "moved_back", where)
+            before = commit.offset if is_late else before
         highest[commit.partition] = max(before, commit.offset)

@@ -26,6 +26,10 @@ class Fault(StrEnum):
     BROKER_FROZEN = "broker frozen"
     """What a network that fails looks like: connections that stay open and say nothing."""
     ALL_BROKERS_KILLED = "all brokers killed"
+    WIRE_UNSTEADY = "wire unsteady"
+    """Connections between workers and a broker break with a request on its way, which comes late or never."""
+    WIRE_CUT = "wire cut"
+    """All connections between workers and a broker break at once, and none is made."""
     HOST_SLOW = "host slow"
     HOST_FAILING = "host failing"
 
@@ -38,7 +42,7 @@ class Action:
     lasts_s: float
     fault: Fault
     target: int
-    """Which worker, broker or host."""
+    """Which worker, broker, wire (the broker's number) or host."""
     group: str = ""
     """Whose worker."""
 
@@ -60,11 +64,19 @@ _BROKER_LASTS_S = {
 
 BROKER_FAULTS = frozenset(_BROKER_LASTS_S)
 
+_WIRE_LASTS_S = {
+    Fault.WIRE_UNSTEADY: (2.0, 6.0),
+    Fault.WIRE_CUT: (0.5, 2.0),
+}
+
+WIRE_FAULTS = frozenset(_WIRE_LASTS_S)
+
 
 def plan(seed: int, seconds: float, groups: Sequence[str]) -> list[Action]:
     """The actions that begin in this time, in order."""
     streams = [_worker_faults(Random(f"{seed} {group}"), group) for group in groups]
-    streams += [_broker_faults(Random(f"{seed} brokers")), _host_faults(Random(f"{seed} hosts"))]
+    streams += [_broker_faults(Random(f"{seed} brokers")), _wire_faults(Random(f"{seed} wires"))]
+    streams += [_host_faults(Random(f"{seed} hosts"))]
     return list(merge(*(takewhile(lambda action: action.at_s < seconds, stream) for stream in streams)))
 
 
@@ -87,6 +99,14 @@ def _broker_faults(rng: Random) -> Iterator[Action]:
         lasts_s = rng.uniform(*_BROKER_LASTS_S[fault])
         yield Action(at_s, lasts_s, fault, rng.randrange(BROKERS))
         at_s += lasts_s + rng.uniform(10.0, 20.0)
+
+
+def _wire_faults(rng: Random) -> Iterator[Action]:
+    at_s = rng.uniform(2.0, 6.0)
+    for fault in _deck(rng, list(_WIRE_LASTS_S)):
+        lasts_s = rng.uniform(*_WIRE_LASTS_S[fault])
+        yield Action(at_s, lasts_s, fault, rng.randrange(BROKERS))
+        at_s += lasts_s + rng.uniform(1.0, 6.0)
 
 
 def _host_faults(rng: Random) -> Iterator[Action]:

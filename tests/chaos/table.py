@@ -9,6 +9,7 @@ from rich.table import Table
 
 from tests.chaos.books import KINDS, Verdict
 from tests.chaos.plan import Fault
+from tests.chaos.wires import Wires
 
 _COUNTS = ("events", "outcomes", *KINDS)
 
@@ -26,3 +27,8 @@ def verdicts(seed: int, found: Mapping[str, Verdict]) -> Table:
 def faults(done: Counter[Fault]) -> str:
     """How many of each kind there were."""
     return "faults: " + ", ".join(f"{fault} {done[fault]}" for fault in Fault)
+
+
+def broken(wires: Wires) -> str:
+    """What the wires did."""
+    return f"connections that broke: {wires.broken}, requests that came late: {len(wires.late)}"

@@ -7,7 +7,7 @@ itself, so that an offset that moved back and forth again is seen, too.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from time import monotonic
@@ -34,8 +34,17 @@ class Books:
     dead_letters: str
 
 
-def verify(servers: str, groups: Sequence[Books], folder: Path, tell: Callable[[str], None]) -> list[Verdict]:
-    """A verdict for each group. What was read is written to the folder, for whoever has to find a cause."""
+def verify(
+    servers: str,
+    groups: Sequence[Books],
+    late: Mapping[str, Collection[tuple[int, int]]],
+    folder: Path,
+    tell: Callable[[str], None],
+) -> list[Verdict]:
+    """A verdict for each group. What was read is written to the folder, for whoever has to find a cause.
+
+    `late`: of each group, when the network brought it a commit late (see `audit`).
+    """
     tell("reading the history of committed offsets")
     commits: dict[str, list[Committed]] = {books.group: [] for books in groups}
     inputs = {(books.group, books.input) for books in groups}
@@ -60,7 +69,7 @@ def verify(servers: str, groups: Sequence[Books], folder: Path, tell: Callable[[
             ends[partition] = offset + 1
             if _FICKLE in (message.value() or b""):
                 fickle.add((partition, offset))
-        verdicts.append(audit(ends, outcomes, commits[books.group], fickle))
+        verdicts.append(audit(ends, outcomes, commits[books.group], fickle, late[books.group]))
     return verdicts
 
 

@@ -32,10 +32,10 @@ class Combination:
     @property
     def allowed(self) -> frozenset[str]:
         """What the verifier counts and the worker never promised."""
-        repeats = {"repeated"} if self.delivery == "at-least-once" else set()
+        repeats = {"repeated", "held_back"} if self.delivery == "at-least-once" else set()
         return frozenset(repeats | ({"out_of_order"} if self.order == "none" else set()))
 
-    def flags(self, cluster: Cluster, topics: Topics, port: int, worker: int) -> list[str]:
+    def flags(self, cluster: Cluster, topics: Topics, port: int, name: str) -> list[str]:
         """Settings of one of its workers. Short patience throughout, so that a fault's outcome is seen in seconds."""
         session = [
             f'kafka.consumer_properties."session.timeout.ms"={SESSION_MS}',
@@ -49,7 +49,8 @@ class Combination:
             f"kafka.group_protocol={self.protocol}",
             f"kafka.delivery={self.delivery}",
             f"kafka.order={self.order}",
-            f"kafka.transactional_id={topics.group}-{worker}",
+            f"kafka.transactional_id={name}",
+            f'kafka.properties."client.id"="{name}"',
             "kafka.drain_deadline_s=3",
             f"images.ports=[{port}]",
             'images.allow_networks=["127.0.0.0/8"]',

@@ -7,6 +7,9 @@ the poll waiting while the commit is unanswered.
 
 So a commit is sent without waiting, and then the group is asked what it holds, which has a time limit. What the broker
 refuses is heard of in a later poll.
+
+The group may hold a commit of which no answer came, since the connection broke before it. librdkafka sends that one
+again, and behind a later commit it would move the offset back (seen in chaos): so the later one waits for its answer.
 """
 
 from __future__ import annotations
@@ -67,6 +70,8 @@ class Committer:
         """The highest offset that was ever sent of a partition."""
         self.unanswered = 0
         """Commits that were sent and neither taken nor refused yet, as far as was heard."""
+        self._is_overdue = False
+        """Whether there are such after a poll, which has told all answers that had come."""
 
     def commit(self, positions: Mapping[Partition, Position], timeout_s: float) -> bool:
         """Whether the group holds all of the positions, or is beyond. False when time is up: the next call goes on.
@@ -79,7 +84,7 @@ class Committer:
         if not self.unanswered or not positions.items() <= self._sent.items():
             lower = any(self._furthest.get(each, 0) > position.offset for each, position in positions.items())
             missing = self._missing(positions, deadline_s) if lower else positions
-            if missing is None or (lower and missing and self.unanswered):
+            if missing is None or (missing and self._must_wait(lower)):
                 return False
             self._begin(positions, missing)
         while self._missing(positions, deadline_s) != {}:
@@ -87,6 +92,10 @@ class Committer:
                 return False
             time.sleep(_LOOK_AGAIN_S)
         return True
+
+    def _must_wait(self, lower: bool) -> bool:
+        """Whether what is under way must be answered first. Within a callback nothing is heard, nor waited for."""
+        return self._is_overdue or (lower and self.unanswered > 0)
 
     def _begin(self, positions: Mapping[Partition, Position], missing: Mapping[Partition, Position]) -> None:
         self._sent = dict(positions)
@@ -99,6 +108,11 @@ class Committer:
     def answered(self) -> None:
         """Note that a commit was taken or refused."""
         self.unanswered -= 1
+        self._is_overdue = self._is_overdue and self.unanswered > 0
+
+    def polled(self) -> None:
+        """Note that a poll went by."""
+        self._is_overdue = self.unanswered > 0
 
     def _missing(
         self, positions: Mapping[Partition, Position], deadline_s: float

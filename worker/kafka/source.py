@@ -94,6 +94,7 @@ class Source:
         self._watch.look()
         self._begin()
         message = self._consumer.poll(timeout_s)
+        self._committer.polled()
         self._raise_failure()
         if message is None or (self._window is not None and not self._window.takes(message)):
             return None

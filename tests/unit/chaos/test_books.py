@@ -8,11 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from tests.chaos.books import Committed, Found, Verdict, audit
+from tests.chaos.books import KINDS, Committed, Found, Verdict, audit
 from tests.cli import environment
 
 ENDS = {0: 4, 1: 3}
-KINDS = ("lost", "repeated", "out_of_order", "moved_back", "unequal_id")
 COMMITS = [Committed(0, 2), Committed(1, 3), Committed(0, 4)]
 
 
@@ -88,6 +87,19 @@ def test_an_offset_that_moved_back_and_forth_again_is_seen(back: int) -> None:
 
 def test_the_same_offset_again_or_that_of_another_partition_is_no_move_back() -> None:
     assert counts(audit(ENDS, history(), [*COMMITS, Committed(0, 4), Committed(1, 3)])) == {}
+
+
+def test_an_offset_that_is_lower_just_when_a_commit_came_late_is_held_back_and_goes_on_from_there() -> None:
+    late = Committed(0, 2, at_ms=50)
+    commits = [Committed(0, 4, at_ms=40), late, Committed(0, 3, at_ms=60), Committed(0, 4, at_ms=70)]
+    verdict = audit(ENDS, history(), commits, late=[(10, 20), (50, 51)])
+    assert counts(verdict) == {"held_back": 1}
+    assert verdict.missed() == ["held_back"]
+    assert counts(audit(ENDS, history(), commits, late=[(10, 49), (51, 60)])) == {"moved_back": 1, "held_back": 1}
+    assert counts(audit(ENDS, history(), [*commits, Committed(0, 3, at_ms=80)], late=[(50, 50)])) == {
+        "held_back": 1,
+        "moved_back": 1,
+    }
 
 
 def test_another_id_for_the_same_event_is_seen() -> None:

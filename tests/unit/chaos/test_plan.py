@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from itertools import pairwise
 
-from tests.chaos.plan import WORKERS, Action, Fault, plan
+from tests.chaos.plan import WIRE_FAULTS, WORKERS, Action, Fault, plan
 
 GROUPS = ["one", "two"]
 
@@ -35,14 +35,16 @@ def test_a_short_run_has_every_kind_of_fault_and_every_group_every_kind_of_its_w
         assert min(kinds.values()) >= 2
 
 
-def test_no_worker_has_two_faults_at_a_time_and_no_two_brokers_fall_together() -> None:
+def test_no_worker_has_two_faults_at_a_time_no_two_brokers_fall_together_and_one_wire_fails_at_a_time() -> None:
     lanes: dict[object, list[Action]] = defaultdict(list)
     for action in plan(5, 3600, GROUPS):
         if "broker" in action.fault:
             lanes["brokers"].append(action)
+        elif action.fault in WIRE_FAULTS:
+            lanes["wires"].append(action)
         elif action.group:
             lanes[action.group, action.target].append(action)
-    assert len(lanes) == 1 + WORKERS * len(GROUPS)
+    assert len(lanes) == 2 + WORKERS * len(GROUPS)
     for actions in lanes.values():
         for before, after in pairwise(actions):
             assert after.at_s >= before.at_s + before.lasts_s

@@ -81,6 +81,18 @@ def test_two_faults_of_one_victim_are_never_under_way_together() -> None:
     assert arena.begun == [actions[0], actions[2]]
 
 
+def test_a_wire_fails_while_another_does_and_while_its_broker_falls() -> None:
+    arena = FakeArena()
+    actions = [
+        Action(0.0, 0.2, Fault.BROKER_KILLED, 0),
+        Action(0.01, 0.2, Fault.WIRE_UNSTEADY, 0),
+        Action(0.02, 0.2, Fault.WIRE_CUT, 0),
+        Action(0.03, 0.2, Fault.WIRE_CUT, 1),
+    ]
+    run(arena, actions, 0.5)
+    assert arena.begun == [actions[0], actions[1], actions[3]]
+
+
 def test_brokers_that_are_not_whole_are_spared_for_so_long() -> None:
     arena = FakeArena(whole=False)
     run(arena, [Action(0.0, 0.1, Fault.BROKER_KILLED, 0)], 0.2)

@@ -74,11 +74,44 @@ def test_after_a_rebalance_the_rest_of_what_was_sent_is_waited_for() -> None:
     assert len(coordinator.sent) == 1
 
 
-def test_the_next_commit_is_sent_though_the_answer_to_the_last_one_was_not_heard() -> None:
+def test_within_a_callback_the_next_commit_is_sent_though_the_answer_to_the_last_one_was_not_heard() -> None:
     coordinator = Coordinator()
     assert coordinator.committer.commit({A: Position(1)}, SOON)
     assert coordinator.committer.commit({A: Position(2)}, SOON)
     assert coordinator.held == {A: Position(2)}
+
+
+def test_a_commit_that_the_group_holds_and_that_a_poll_did_not_tell_of_is_answered_before_the_next_one_is_sent() -> (
+    None
+):
+    """librdkafka sends it again, since its connection broke: behind the next one it would move the offset back."""
+    coordinator = Coordinator()
+    assert coordinator.committer.commit({A: Position(1)}, SOON)
+    coordinator.committer.polled()
+    assert not coordinator.committer.commit({A: Position(2)}, SOON)
+    assert coordinator.committer.commit({A: Position(1)}, SOON), "that it is held is known"
+    coordinator.committer.answered()
+    assert coordinator.committer.commit({A: Position(2)}, SOON)
+    assert coordinator.sent == [{A: Position(1)}, {A: Position(2)}]
+
+
+def test_of_two_such_commits_both_are_answered_before_the_next_one_is_sent() -> None:
+    coordinator = Coordinator()
+    for offset in (1, 2):
+        assert coordinator.committer.commit({A: Position(offset)}, SOON)
+    coordinator.committer.polled()
+    coordinator.committer.answered()
+    assert not coordinator.committer.commit({A: Position(3)}, SOON)
+    coordinator.committer.answered()
+    assert coordinator.committer.commit({A: Position(3)}, SOON)
+
+
+def test_a_commit_whose_answer_the_poll_told_keeps_the_next_one_waiting_for_nothing() -> None:
+    coordinator = Coordinator()
+    assert coordinator.committer.commit({A: Position(1)}, SOON)
+    coordinator.committer.answered()
+    coordinator.committer.polled()
+    assert coordinator.committer.commit({A: Position(2)}, SOON)
 
 
 def test_what_is_read_again_after_a_standstill_moves_no_commit_back_that_is_answered_late() -> None:
