@@ -6,13 +6,15 @@ BIN := .venv/bin
 
 install: .venv/installed
 
-# What was interrupted half way is made anew.
+# What was interrupted half way is made anew. pip would compile on one CPU; a file or two of torch are for a newer Python
+# than this one, and do not compile.
 .venv/installed: pyproject.toml constraints.txt
 	@test ! -e .venv/installing || rm -rf .venv
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "making .venv ..."; $(PYTHON) -m venv .venv; }
 	@rm -f $@ && touch .venv/installing
 	@echo "installing (700 MB with a CPU build of torch, some gigabytes with PyPI's for x86-64) ..."
-	@$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[demo,dev]'
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-compile -c constraints.txt -e '.[demo,dev]'
+	@$(BIN)/python -m compileall -qq -j 0 .venv/lib || true
 	@mv .venv/installing $@ && touch $@
 	@echo "installed: $(BIN)/image-worker"
 
