@@ -22,7 +22,9 @@ demo: install
 	@$(BIN)/image-worker demo
 
 # Three processes, on two CPUs too: many tests wait for a broker. A file stays in one of them, since its tests share what is
-# dear to start; in their order, since those with a broker take longest.
+# dear to start; in their order, since those with a broker take longest. Threads of torch that wait for one another must
+# not do so on a CPU that another process could have.
+test: export OMP_WAIT_POLICY := passive
 test: install
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
