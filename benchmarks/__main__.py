@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
 
 from benchmarks import (
     backends,
@@ -25,6 +26,7 @@ from benchmarks import (
     rolling,
 )
 from benchmarks.report import Report
+from benchmarks.stage import kept
 
 BENCHMARKS = {
     "cost": cost.run,
@@ -46,8 +48,6 @@ BENCHMARKS = {
     "backends": backends.run,
     "rolling": rolling.run,
 }
-LONG = {"rolling"}
-"""Left out where no names are given and the work is to be quick."""
 
 
 def main() -> None:
@@ -57,13 +57,16 @@ def main() -> None:
     arguments = parser.parse_args()
     if unknown := set(arguments.names) - set(BENCHMARKS):
         parser.error(f"no such benchmark: {', '.join(sorted(unknown))}")
-    reports: list[Report] = []
-    for name in arguments.names or [name for name in BENCHMARKS if not (arguments.quick and name in LONG)]:
-        print(f"\n== {name}", flush=True)
-        report = BENCHMARKS[name](arguments.quick)
-        report.write(name)
-        reports.append(report)
+    with kept() if arguments.quick else nullcontext():
+        reports = [_report(name, arguments.quick) for name in arguments.names or BENCHMARKS]
     print("\n" + "\n".join(report.line() for report in reports))
+
+
+def _report(name: str, quick: bool) -> Report:
+    print(f"\n== {name}", flush=True)
+    report = BENCHMARKS[name](quick)
+    report.write(name)
+    return report
 
 
 main()

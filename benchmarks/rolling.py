@@ -25,7 +25,7 @@ from benchmarks.report import RESULTS, Report
 from benchmarks.stage import ROOT, Stage, stage
 from tests.clusters import Reader, Topics, event, source_of
 
-_WORKERS, _PARTITIONS = 4, 8
+_WORKERS, _QUICK_WORKERS, _PARTITIONS = 4, 2, 8
 _RATE = 100.0
 _DRAIN_S = 5.0
 _PATIENCE_S = 120.0
@@ -48,8 +48,9 @@ class Rolled:
 
 def run(quick: bool) -> Report:
     ways = list(product(("classic", "consumer"), (False, True)))
+    ways, count = (ways[-1:], _QUICK_WORKERS) if quick else (ways, _WORKERS)
     with stage() as parts:
-        found = {way: _roll(parts, *way) for way in (ways[-1:] if quick else ways)}
+        found = {way: _roll(parts, count, *way) for way in ways}
     reached = all(
         rolled.standstill_s <= _DRAIN_S + _HEARTBEAT_S[protocol] and rolled.share < 0.01
         for (protocol, _), rolled in found.items()
@@ -62,7 +63,7 @@ def run(quick: bool) -> Report:
         f"<= {_DRAIN_S + min(_HEARTBEAT_S.values()):.0f} s (consumer), {_DRAIN_S + 3:.0f} s (classic); < 1 %",
         reached,
         {
-            "workers, partitions, events/s": f"{_WORKERS}, {_PARTITIONS}, {_RATE:.0f}",
+            "workers, partitions, events/s": f"{count}, {_PARTITIONS}, {_RATE:.0f}",
             "drain deadline s": _DRAIN_S,
             **{_name(*way): _shown(rolled) for way, rolled in found.items()},
         },
@@ -77,7 +78,7 @@ def _shown(rolled: Rolled) -> str:
     return f"{rolled.standstill_s:.2f} s, {rolled.repeated} of {rolled.events} repeated ({rolled.share:.2%})"
 
 
-def _roll(parts: Stage, protocol: str, static: bool) -> Rolled:
+def _roll(parts: Stage, count: int, protocol: str, static: bool) -> Rolled:
     """Restart every worker once, under load."""
     topics = parts.cluster.topics(_PARTITIONS)
     results = f"appended-{topics.results}"
@@ -85,14 +86,14 @@ def _roll(parts: Stage, protocol: str, static: bool) -> Rolled:
     topics = Topics(topics.input, results, topics.dead_letters, topics.group)
     with Reader(parts.cluster, [results]) as reader:
         with ExitStack() as stack:
-            workers = [_Worker(parts, topics, protocol, static, number) for number in range(_WORKERS)]
+            workers = [_Worker(parts, topics, protocol, static, number) for number in range(count)]
             for worker in workers:
                 stack.callback(worker.end)
                 worker.start()
             for worker in workers:
                 worker.wait_until_assigned()
             with _load(parts.cluster.bootstrap_servers, topics.input) as produced:
-                reader.until_events(_WORKERS * _PARTITIONS, _PATIENCE_S)
+                reader.until_events(count * _PARTITIONS, _PATIENCE_S)
                 for worker in workers:
                     print(f"  {_name(protocol, static)}: restart of worker {worker.number}", flush=True)
                     worker.stop()

@@ -7,9 +7,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import psutil
@@ -45,9 +46,33 @@ class Stage:
         self.cluster.produce(topics.input, records)
 
 
+_kept: Callable[[], Stage] | None = None
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Until it ends every `stage()` is one and the same: to start one takes longer than what a quick benchmark does."""
+    global _kept
+    with ExitStack() as stack:
+        _kept = cache(lambda: stack.enter_context(_started()))
+        try:
+            yield
+        finally:
+            _kept = None
+
+
 @contextmanager
 def stage() -> Iterator[Stage]:
     """Start a broker and a web server; end them afterwards."""
+    if _kept is not None:
+        yield _kept()
+        return
+    with _started() as parts:
+        yield parts
+
+
+@contextmanager
+def _started() -> Iterator[Stage]:
     if (reason := kafka_server.why_not()) is not None:
         sys.exit(f"benchmarks: {reason}")
     folder = corpus() / "imagenet-sample"

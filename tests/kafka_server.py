@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import ctypes
 import os
 import random
@@ -11,9 +12,11 @@ import socket
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from confluent_kafka import KafkaException
@@ -73,10 +76,14 @@ class Broker:
     """The port of a second listener, for the proxy alone: what does not come by it, it cannot disturb."""
     process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def properties(self) -> Path:
+        return self.folder / "server.properties"
+
     def start(self, classpath: str) -> None:
         log = (self.folder / "broker.log").open("ab")
         command = ["java", "-Xmx512m", "-Xms128m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]
-        command += ["-cp", classpath, "kafka.Kafka", str(self.folder / "server.properties")]
+        command += ["-cp", classpath, "kafka.Kafka", str(self.properties)]
         self.process = _starter.submit(
             subprocess.Popen, command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=_die_with_the_tests
         ).result()
@@ -149,17 +156,18 @@ class RealKafka:
             broker.proxy, broker.behind = proxy, behind
         controllers = self.controllers or self.count
         voters = ",".join(f"{n + 1}@127.0.0.1:{ports[self.count + n]}" for n in range(controllers))
-        cluster = self._tool("random-uuid").strip()
         for broker, controller in zip(self.brokers, ports[self.count : 2 * self.count], strict=True):
             broker.folder.mkdir(parents=True)
-            properties = broker.folder / "server.properties"
             wanted = controller if broker.number <= controllers else None
-            properties.write_text(_properties(broker, wanted, voters, min(3, self.count)) + self.more)
-            self._tool("format", "-t", cluster, "-c", str(properties))
+            broker.properties.write_text(_properties(broker, wanted, voters, min(3, self.count)) + self.more)
+        self._format(_cluster_id())
 
-    def _tool(self, *arguments: str) -> str:
-        command = ["java", "-XX:TieredStopAtLevel=1", "-cp", self.classpath, "kafka.tools.StorageTool", *arguments]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    def _format(self, cluster_id: str) -> None:
+        """All of them at once: most of it is a JVM that starts."""
+        command = ["java", "-XX:TieredStopAtLevel=1", "-cp", self.classpath, "kafka.tools.StorageTool", "format"]
+        commands = [[*command, "-t", cluster_id, "-c", str(broker.properties)] for broker in self.brokers]
+        with ThreadPoolExecutor(self.count) as pool:
+            list(pool.map(partial(subprocess.run, check=True, capture_output=True), commands))
 
     def answers(self) -> bool:
         """Wait until all brokers are there; False where one died or took too long."""
@@ -172,6 +180,13 @@ class RealKafka:
             except KafkaException:
                 continue
         return False
+
+
+def _cluster_id() -> str:
+    """As `StorageTool random-uuid` makes them, without its second of a JVM: none begins with a dash."""
+    while (made := base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")).startswith("-"):
+        pass
+    return made
 
 
 def _die_with_the_tests() -> None:

@@ -137,9 +137,10 @@ def test_what_is_only_for_the_type_checker_makes_no_room_impure() -> None:
     assert impurities("worker.new", "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import torch") == set()
 
 
-def test_the_command_line_the_settings_and_the_kafka_wing_import_no_model_library() -> None:
+def test_the_command_line_the_settings_and_the_kafka_wing_import_no_model_library_nor_the_registrys_client() -> None:
     light = [name for name in MODULES if name in ("worker.cli", "worker.settings") or name.startswith("worker.kafka.")]
-    program = f"import sys, {', '.join(light)}\nprint(*{{'torch', 'transformers'}} & sys.modules.keys())"
+    heavy = {"torch", "transformers", "confluent_kafka.schema_registry"}
+    program = f"import sys, {', '.join(light)}\nprint(*{heavy} & sys.modules.keys())"
     process = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, env=environment(), timeout=60, check=True
     )

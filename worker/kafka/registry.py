@@ -11,15 +11,16 @@ import asyncio
 import re
 import struct
 import time
-from typing import Any
-
-from confluent_kafka.schema_registry import AsyncSchemaRegistryClient, RegisteredSchema
-from confluent_kafka.schema_registry import Schema as RegistrySchema
-from confluent_kafka.schema_registry.error import SchemaRegistryError
+from typing import TYPE_CHECKING, Any
 
 from worker.errors import ConfigurationError, Fatal, Reason, Rejected, Transient
 from worker.kafka.schemas import Schema, parse
 from worker.kafka.settings import EventsSettings
+
+if TYPE_CHECKING:
+    from confluent_kafka.schema_registry import RegisteredSchema
+    from confluent_kafka.schema_registry import Schema as RegistrySchema
+    from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 _NOT_FOUND = {40401, 40402, 40403}
 """Subject, version or schema not found (docs.confluent.io, "Schema Registry API Reference")."""
@@ -33,6 +34,10 @@ class Registry:
 
     def __init__(self, settings: EventsSettings) -> None:
         assert settings.registry_url is not None
+        # A fifth of what a worker's start costs, for the few that have a registry.
+        from confluent_kafka.schema_registry import AsyncSchemaRegistryClient
+        from confluent_kafka.schema_registry.error import SchemaRegistryError
+
         self.url = _USERINFO.sub("", settings.registry_url)
         """As it is shown: without user and password."""
         # The client's own retries would hide an outage for a minute: ours are the pipeline's, which say so.
@@ -44,6 +49,7 @@ class Registry:
             self._client = AsyncSchemaRegistryClient(configuration)
         except (ValueError, TypeError) as error:
             raise ConfigurationError(f"events.registry_url = {self.url!r}: {error}") from error
+        self._refusal: type[SchemaRegistryError] = SchemaRegistryError
         self._known: dict[int, Schema] = {}
         self._unknown: dict[int, float] = {}
         self._asked: dict[int, asyncio.Task[Schema]] = {}
@@ -60,7 +66,7 @@ class Registry:
         """Register a schema under a subject, and return its id; Fatal where the subject does not take it."""
         try:
             return int(await self._ask(self._client.register_schema(subject, _avro(schema))))
-        except SchemaRegistryError as error:
+        except self._refusal as error:
             raise Fatal(
                 f"the registry at {self.url} does not take the schema under {subject!r} ({error.error_message}): check "
                 "the subject's compatibility and versions, or set kafka.topics.results to a topic of the worker's own"
@@ -70,7 +76,7 @@ class Registry:
         """The id under which a subject has this very schema; Fatal where it has not."""
         try:
             found: RegisteredSchema = await self._ask(self._client.lookup_schema(subject, _avro(schema)))
-        except SchemaRegistryError as error:
+        except self._refusal as error:
             raise Fatal(
                 f"the registry at {self.url} has no such schema under {subject!r} ({error.error_message}): register "
                 "it there (the package has it in schemas/), or set events.register_schemas"
@@ -81,7 +87,7 @@ class Registry:
         """Whether the registry would take the schema as the subject's next version, or has no version of it yet."""
         try:
             return bool(await self._ask(self._client.test_compatibility(subject, _avro(schema))))
-        except SchemaRegistryError:
+        except self._refusal:
             return True
 
     async def close(self) -> None:
@@ -119,7 +125,7 @@ class Registry:
     async def _fetch(self, schema_id: int) -> Schema:
         try:
             found: RegistrySchema = await self._ask(self._client.get_schema(schema_id))
-        except SchemaRegistryError:
+        except self._refusal:
             self._remember_unknown(schema_id, time.monotonic())
             raise self._unknown_schema(schema_id) from None
         if (found.schema_type or "AVRO") != "AVRO" or not found.schema_str:
@@ -133,7 +139,7 @@ class Registry:
         """Await an answer. SchemaRegistryError is left for what the registry does not have, Transient is the rest."""
         try:
             return await question
-        except SchemaRegistryError as error:
+        except self._refusal as error:
             if error.http_status_code in (409, 422) or error.error_code in _NOT_FOUND:
                 raise
             raise Transient(f"the schema registry at {self.url} answered {error}") from error
@@ -147,4 +153,6 @@ def framed(schema_id: int) -> bytes:
 
 
 def _avro(schema: Schema) -> RegistrySchema:
+    from confluent_kafka.schema_registry import Schema as RegistrySchema
+
     return RegistrySchema(schema.text, "AVRO")
