@@ -21,12 +21,12 @@ install: .venv/installed
 demo: install
 	@$(BIN)/image-worker demo
 
-# Three processes, on two CPUs too: many tests wait for a broker. A file stays in one of them, since its tests share what is
+# Four processes, on two CPUs too: many tests wait for a broker. A file stays in one of them, since its tests share what is
 # dear to start; in their order, since those with a broker take longest. Threads of torch that wait for one another must
 # not do so on a CPU that another process could have.
 test: export OMP_WAIT_POLICY := passive
 test: install
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 lint: install
 	$(BIN)/ruff check .
