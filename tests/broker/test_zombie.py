@@ -12,7 +12,6 @@ import os
 import signal
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import Message
 
 from tests import kafka_server
 from tests.broker.test_delivery import assert_in_order
@@ -150,13 +150,14 @@ def test_a_zombie_that_wakes_after_others_took_over_publishes_and_commits_nothin
         to_the_middle(kafka, server, *scenes)
         for zombie in zombies:
             zombie.send_signal(signal.SIGSTOP)
-        awake_s = time.monotonic() + STANDSTILL_S
+        stopped_ms, awake_s = now_ms(), time.monotonic() + STANDSTILL_S
         go_on(kafka)
         for each in scenes:
             stack.enter_context(worker_process(each.flags, each.heirs_log))
         for each in scenes:
             wait_for(each.done, "the heir does what the zombie held")
         wait_for(lambda: time.monotonic() >= awake_s, "the standstill is over")
+        awake_ms = now_ms()
         for zombie in zombies:
             zombie.send_signal(signal.SIGCONT)
         for each in scenes:
@@ -165,9 +166,14 @@ def test_a_zombie_that_wakes_after_others_took_over_publishes_and_commits_nothin
             wait_for(each.done, "both go on, and no offset moved back")
         found = [outcomes(each.cluster, each.topics, each.produced) for each in scenes]
     for seen, each in zip(found, scenes, strict=True):
-        assert max(Counter(map(source_of, seen)).values()) == 1, "something the zombie held reached the topic"
-        assert len(seen) == each.produced
-        assert_in_order(seen)
+        # An heir that is starved may repeat what it did itself, in at-least-once.
+        held_back = [message for message in seen if 10 <= source_of(message)[1] < 30]
+        times_ms = [message.timestamp()[1] for message in held_back if message.topic() == each.topics.results]
+        assert times_ms
+        assert all(stopped_ms <= at_ms <= awake_ms for at_ms in times_ms), "something the zombie held reached the topic"
+        assert len(set(map(source_of, seen))) == each.produced
+        assert_in_order(firsts(seen))
+    assert len(seen) == each.produced, "exactly-once"
 
 
 def test_in_an_outage_longer_than_the_groups_patience_outcomes_wait_in_order_and_none_is_lost(
@@ -185,8 +191,16 @@ def test_in_an_outage_longer_than_the_groups_patience_outcomes_wait_in_order_and
             wait_for(whole.done, "it goes on")
             seen = outcomes(whole.cluster, whole.topics, whole.produced)
     assert len(set(map(source_of, seen))) == whole.produced
-    first = list({source_of(message): message for message in reversed(seen)}.values())
-    assert_in_order(first[::-1])
+    assert_in_order(firsts(seen))
+
+
+def firsts(seen: list[Message]) -> list[Message]:
+    """Of each event the first outcome, in the order in which they came."""
+    return list({source_of(message): message for message in reversed(seen)}.values())[::-1]
+
+
+def now_ms() -> int:
+    return int(time.time() * 1000)
 
 
 def outcomes(cluster: Cluster, topics: Topics, count: int) -> list[Any]:
