@@ -14,6 +14,7 @@ from tests.kafka_server import free_ports
 _OFFSET_COMMIT, _END_TXN = 8, 26
 _HEARTBEAT = 68
 """ConsumerGroupHeartbeat, the API of KIP-848."""
+_INVALID_REQUEST = 42
 WRITES = {0, _OFFSET_COMMIT, 24, 25, _END_TXN, 28}
 """Produce, OffsetCommit, AddPartitionsToTxn, AddOffsetsToTxn, EndTxn, TxnOffsetCommit."""
 
@@ -28,6 +29,7 @@ class Proxy:
         self._cut_off: bytes | None = None
         self._lose_heartbeat_of: bytes | None = None
         self._lose_answer_of: bytes | None = None
+        self._refuse_heartbeat_of: bytes | None = None
         self._delay_end_of: bytes | None = None
         self._delayed: bytes | None = None
         self._unsteady: tuple[bytes, Random, float] | None = None
@@ -55,6 +57,10 @@ class Proxy:
     def lost_answer(self) -> bool:
         """Whether that has come to pass."""
         return self._lose_answer_of is None
+
+    def refuse_heartbeat(self, client: str) -> None:
+        """Answer its next heartbeat in the broker's place: that it is an invalid request."""
+        self._refuse_heartbeat_of = client.encode()
 
     def delay_end(self, client: str) -> None:
         """Keep this client's next request to end a transaction, and end the connection that it comes on."""
@@ -100,6 +106,10 @@ class Proxy:
                     self._lose_answer_of = None
                     self._deliver(request)
                     break
+                if key == _HEARTBEAT and name == self._refuse_heartbeat_of:
+                    self._refuse_heartbeat_of = None
+                    client.sendall(_invalid(request))
+                    continue
                 if key == _END_TXN and name == self._delay_end_of:
                     self._delay_end_of, self._delayed = None, request
                     break
@@ -124,6 +134,12 @@ class Proxy:
         if loses:
             self._lose_heartbeat_of = None
         return loses
+
+
+def _invalid(heartbeat: bytes) -> bytes:
+    """The answer to a heartbeat (ConsumerGroupHeartbeatResponse, version 0) that a broker does not take."""
+    body = heartbeat[8:12] + struct.pack(">xihxxiibx", 0, _INVALID_REQUEST, 0, 0, -1)
+    return struct.pack(">i", len(body)) + body
 
 
 def _requests(client: socket.socket) -> Iterator[bytes]:

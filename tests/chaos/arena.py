@@ -23,8 +23,6 @@ from tests.kafka_server import RealKafka
 PARTITIONS = 8
 _NO_BROKER = "no Kafka broker answered"
 """What a worker ends with that is started while the brokers are away: it promises to start only where they answer."""
-_INVALID_REQUEST = "ConsumerGroupHeartbeat fatal error: Broker: Invalid request"
-"""What librdkafka 2.16 ends a member of the new protocol with, about once in an hour of this (docs/operations.md)."""
 _OUTPUTS = {"message.timestamp.type": "LogAppendTime"}
 """Outcomes bear the time at which they came to be there, so that the first of an event can be told."""
 
@@ -50,8 +48,6 @@ class Arena:
     done: Counter[Fault] = field(default_factory=Counter)
     troubles: list[str] = field(default_factory=list)
     """What a worker did that it never may, such as to end by itself."""
-    noted: list[str] = field(default_factory=list)
-    """What a worker did that it may, and of which one should know."""
 
     def begin(self, action: Action) -> bool:
         """Do a fault. False where it cannot be done yet: brokers fall only when all of them are whole."""
@@ -105,9 +101,7 @@ class Arena:
                     worker.start()
 
     def _ended(self, name: str, code: int, words: str) -> None:
-        if _INVALID_REQUEST in words:
-            self.noted.append(f"{name} ended by itself, as librdkafka has it, and was started again: {words}")
-        elif _NO_BROKER not in words:
+        if _NO_BROKER not in words:
             self.troubles.append(f"{name} ended by itself with {code}: {words}")
 
     def late_commits(self) -> dict[str, list[tuple[int, int]]]:

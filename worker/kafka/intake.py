@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 import structlog
 
@@ -27,6 +28,13 @@ _PROBE_EVERY_S = 15.0
 """In an outage one record is taken in now and then: if its host answers, the outage is not what it was held to be."""
 
 
+class Tapped(Protocol):
+    """What is needed of the source."""
+
+    @property
+    def fetching(self) -> Fetching: ...
+
+
 class Intake:
     """Says whether a record may be taken in. Used by the Kafka thread alone, but for `held_back`.
 
@@ -38,7 +46,7 @@ class Intake:
         self,
         settings: KafkaSettings,
         ledger: Ledger,
-        fetching: Fetching,
+        source: Tapped,
         metrics: Metrics,
         held_up: Callable[[], int],
         window: Window | None = None,
@@ -46,7 +54,7 @@ class Intake:
         """`window`: of a replay, which partitions are at their ends, and how fast it may be."""
         self._settings = settings
         self._ledger = ledger
-        self._fetching = fetching
+        self._source = source
         self._metrics = metrics
         self._held_up = held_up
         self._window = window
@@ -64,12 +72,12 @@ class Intake:
         keeps the membership alive.
         """
         full = self._ledger.full
-        if self._fetching.held != (held := full | self._window.arrived if self._window is not None else full):
+        if self._source.fetching.held != (held := full | self._window.arrived if self._window is not None else full):
             self._hold(full, held)
         if self.held_back:
             self._let_in_a_probe()
             return False
-        if self._fetching.paused:
+        if self._source.fetching.paused:
             self._resume_below(_RESUME_BELOW)
             return False
         if not self._used_up(1.0):
@@ -89,31 +97,31 @@ class Intake:
 
     def _hold(self, full: set[Partition], held: set[Partition]) -> None:
         """Leave partitions alone whose commits have no room for more that is done out of order, or that are done."""
-        for topic, number in full - self._fetching.held:
+        for topic, number in full - self._source.fetching.held:
             log.warning("kafka.partition_waits", partition=f"{topic}[{number}]", next="its oldest record must be done")
-        self._fetching.hold(held)
+        self._source.fetching.hold(held)
 
     def _let_in_a_probe(self) -> None:
         now_s = time.monotonic()
-        if not self._fetching.paused:
+        if not self._source.fetching.paused:
             if self._before_probe is None or self._ledger.in_flight > self._before_probe:
                 self._pause()
                 self._before_probe = None
                 self._probe_due_s = now_s + _PROBE_EVERY_S
         elif now_s >= self._probe_due_s and not self._used_up(1.0):
             self._before_probe = self._ledger.in_flight
-            self._fetching.resume()
+            self._source.fetching.resume()
 
     def _resume_below(self, share: float) -> None:
         if not self._used_up(share):
-            self._fetching.resume()
+            self._source.fetching.resume()
             self._full_since_s = None
             self._before_probe = None
             self._metrics.paused.set(0)
             log.info("kafka.intake_resumed", in_flight=self._ledger.in_flight)
 
     def _pause(self) -> None:
-        self._fetching.pause()
+        self._source.fetching.pause()
         self._metrics.paused.set(1)
         log.info(
             "kafka.intake_paused",

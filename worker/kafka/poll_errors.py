@@ -29,9 +29,20 @@ _HINTS = {
     KafkaError._UNSUPPORTED_FEATURE: "the cluster does not know this protocol: set kafka.group_protocol to classic",
 }
 
+_MEMBER_OVER = f"ConsumerGroupHeartbeat fatal error: {KafkaError(KafkaError.INVALID_REQUEST).str()}"
+
 
 class Gap(Fatal):
     """The records at a position are gone. What came before it can still be settled, and is, before the worker stops."""
+
+
+def is_member_over(error: KafkaError) -> bool:
+    """Whether librdkafka has ended this member for a fault of its own, so that another one can go on.
+
+    It did not poll for too long while the coordinator was away: when it is taken in again, a heartbeat may say that it
+    joins without its subscription, which no broker takes (read in 2.16; some once in an hour of chaos).
+    """
+    return error.code() == KafkaError._FATAL and _MEMBER_OVER in error.str()
 
 
 def fatal(settings: KafkaSettings, consumer: Consumer, message: Message) -> Fatal | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import wait
+from functools import partial
 from typing import Any, Protocol
 
 import structlog
@@ -14,8 +14,9 @@ from worker.kafka.aside import aside
 from worker.kafka.clients import ClientErrors, Throttle, open_client
 from worker.kafka.committer import Committer, goes_again, never_committed
 from worker.kafka.fetching import Fetching
+from worker.kafka.goodbye import leave
 from worker.kafka.ledger import Partition, Position
-from worker.kafka.poll_errors import fatal
+from worker.kafka.poll_errors import fatal, is_member_over
 from worker.kafka.properties import consumer_properties, patience_s, poll_interval_s
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.starts import Start, Starts
@@ -27,12 +28,6 @@ log = structlog.get_logger(__name__)
 _LAST_POLL_S = 0.1
 _LAST_COMMIT_S = 5.0
 """How long leaving waits for a commit under way."""
-
-_GOODBYE_S = 5.0
-"""A broker that is there answers within milliseconds. librdkafka's `close` waits without a limit: for the answer to a
-commit, and once it did not come back though none was under way (seen in 2.16, in chaos)."""
-_kept: list[Consumer] = []
-"""Clients whose goodbye was not answered: kept, since freeing one of them would wait for it."""
 
 
 class Listener(Protocol):
@@ -58,6 +53,8 @@ class Source:
         self._failure: BaseException | None = None
         self._left = False
         """Whether we are gone without a goodbye: what is heard of the group after that is of no use."""
+        self._given: set[Partition] = set()
+        """What is assigned."""
         self._expired: set[Partition] = set()
         """What was assigned when the poll interval was over, until a callback says what becomes of it."""
         self.membership: Any = None
@@ -67,31 +64,43 @@ class Source:
         someone else's by then (seen on Apache Kafka 4.3.1), so it is taken nowhere else.
         """
         self.patience_s, self.poll_interval_s = patience_s(settings), poll_interval_s(settings)
-        of_ours = {"on_commit": self._on_commit, "enable.partition.eof": window is not None}
-        properties = {**consumer_properties(settings), **of_ours}
         self._throttle = Throttle("consumer")
-        self._consumer = open_client(Consumer, properties, ClientErrors("consumer"), self._throttle)
-        self._committer = Committer(self._send_commit, self.committed)
         self._watch = TopicWatch(settings, replay=window is not None)
+        self._open()
+
+    def _open(self) -> None:
+        """Begin with a client that is not in the group yet."""
+        settings, window = self._settings, self._window
+        self._committer = Committer(self._send_commit, self.committed)
+        of_ours = {"on_commit": partial(self._on_commit, self._committer), "enable.partition.eof": window is not None}
+        properties = {**consumer_properties(settings), **of_ours}
+        self._consumer = open_client(Consumer, properties, ClientErrors("consumer"), self._throttle)
         bounds = window.bounds if window else None
         self._starts = Starts(settings, self._consumer, self.commit, self._watch, bounds)
         self.fetching = Fetching(self._consumer, self._starts.waiting)
+        self._joins = self._joined = False
 
-    def subscribe(self) -> bool:
-        """Join the group. False where the broker did not answer in time what has to be known first: call it again."""
-        if not self._starts.look():
-            return False
+    def _join(self) -> bool:
+        """Whether the group is being joined. False where the broker did not answer what has to be known first."""
+        if self._joins or not self._starts.look():
+            return self._joins
         self._consumer.subscribe(
             [self._settings.topics.input],
             on_assign=self._on_assign,
             on_revoke=self._on_revoke,
             on_lost=self._on_lost,
         )
+        self._joins = True
         return True
 
     def poll(self, timeout_s: float) -> Message | None:
-        """The next message, or None. Rebalance callbacks run in here; what failed in one is raised from here."""
+        """The next message, or None. Joins the group, and rebalance callbacks run in here.
+
+        What failed in one of them is raised from here.
+        """
         self._watch.look()
+        if not self._join():
+            return None
         self._begin()
         message = self._consumer.poll(timeout_s)
         self._committer.polled()
@@ -100,6 +109,9 @@ class Source:
             return None
         if (error := message.error()) is None:
             return message
+        if self._joined and is_member_over(error):
+            self._begin_anew(error)
+            return None
         if (end := fatal(self._settings, self._consumer, message)) is not None:
             raise end
         log.warning("kafka.poll_error", error=error.str(), code=error.name())
@@ -152,13 +164,7 @@ class Source:
         deadline_s = time.monotonic() + _LAST_COMMIT_S
         while self._committer.unanswered and time.monotonic() < deadline_s:
             self._consumer.poll(_LAST_POLL_S)
-        goodbye = aside(self._consumer.close, "goodbye")
-        if not wait([goodbye], _GOODBYE_S).done:
-            log.error("kafka.goodbye_unanswered", next="leave without one: the group notices when the session is over")
-            self._left = True
-            _kept.append(self._consumer)
-            return
-        goodbye.result()
+        self._left = not leave(self._consumer)
         self._raise_failure()
 
     def _begin(self) -> None:
@@ -179,24 +185,36 @@ class Source:
         have left, and has it go on with all that it had when it is taken in again (seen).
         """
         self.membership = None
-        self._expired = set(_plain(self._consumer.assignment()))
+        self._expired = set(self._given)
         self._starts.forget(self._expired)
         self._listener.lost(sorted(self._expired))
+
+    def _begin_anew(self, error: KafkaError) -> None:
+        """Join the group as another member, since librdkafka has ended this one."""
+        log.error("kafka.member_over", error=error.str(), next="join as a new one; what is in flight is done again")
+        self.membership = None
+        self._listener.lost(sorted(self._given))
+        self._given.clear()
+        self._expired.clear()
+        aside(self._consumer.close, "goodbye")
+        self._open()
 
     # No exception may leave a callback: librdkafka's binding would throw fetched messages away.
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         def act() -> None:
+            self._joined = True
             self.membership = _membership(consumer)
             given, again = _plain(partitions), sorted(self._expired)
             self._expired.clear()
             self.fetching.assign(given)
             self.fetching.stop(again)
             given += again
+            self._given.update(given)
             self._starts.ask(given)
             self._listener.assigned(given)
 
-        self._guarded(act)
+        self._guarded(consumer, act)
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         def act() -> None:
@@ -207,7 +225,7 @@ class Source:
             finally:
                 consumer.incremental_unassign(partitions)
 
-        self._guarded(act)
+        self._guarded(consumer, act)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         def act() -> None:
@@ -216,14 +234,16 @@ class Source:
             self._listener.lost(_plain(partitions))
             consumer.incremental_unassign(partitions)
 
-        self._guarded(act)
+        self._guarded(consumer, act)
 
     def _forget(self, partitions: Iterable[TopicPartition]) -> None:
+        self._given.difference_update(_plain(partitions))
         self._expired.difference_update(_plain(partitions))
         self._starts.forget(_plain(partitions))
 
-    def _guarded(self, act: Callable[[], None]) -> None:
-        if self._left:
+    def _guarded(self, of: Consumer | Committer, act: Callable[[], None]) -> None:
+        """`of`: what is called back for, which may be over."""
+        if self._left or of not in (self._consumer, self._committer):
             return
         try:
             act()
@@ -235,15 +255,15 @@ class Source:
             failure, self._failure = self._failure, None
             raise failure
 
-    def _on_commit(self, overall: KafkaError | None, partitions: list[TopicPartition]) -> None:
+    def _on_commit(self, of: Committer, overall: KafkaError | None, partitions: list[TopicPartition]) -> None:
         def act() -> None:
-            self._committer.answered()
+            of.answered()
             # Each partition has an error of its own, and the first one says it.
             errors = [overall, *(entry.error for entry in partitions)]
             if refusal := next(filter(None, errors), None):
                 self._refused(refusal)
 
-        self._guarded(act)
+        self._guarded(of, act)
 
     def _send_commit(self, positions: Mapping[Partition, Position]) -> None:
         try:
@@ -253,7 +273,8 @@ class Source:
             self._refused(error.args[0])
 
     def _refused(self, error: KafkaError) -> None:
-        if not goes_again(error):
+        # Of a client that is over a poll says why.
+        if not goes_again(error) and error.code() != KafkaError._FATAL:
             raise never_committed(error)
         log.warning("kafka.commit_refused", error=error.str(), code=error.name(), next="poll and try again")
 

@@ -65,7 +65,7 @@ class KafkaThread:
         self._ledger = Ledger(in_order=settings.order == "source")
         self._window = window
         self._source = Source(settings, self, window)
-        self._intake = Intake(settings, self._ledger, self._source.fetching, metrics, held_up, window)
+        self._intake = Intake(settings, self._ledger, self._source, metrics, held_up, window)
         self.reporter = Reporter(self._ledger, self._source, metrics, settings.stuck_after_s)
         self._settling = Settling(settings, self._ledger, sink, self._source, self.reporter, metrics, abandon, held_up)
         self._taken_in: list[Ticket] = []
@@ -128,8 +128,6 @@ class KafkaThread:
         try:
             # Before there are records: what an earlier run left open would hold back the offsets to begin with.
             while not self._stop.is_set() and not self._sink.open(SETTLE_STEP_S):
-                self._settling.step()
-            while not self._stop.is_set() and not self._source.subscribe():
                 self._settling.step()
             self._work()
             if self._drain_at_stop:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import cast
 
 import pytest
@@ -46,9 +47,8 @@ class Taking:
         self.held_up = 0
         self.ledger = Ledger(in_order=in_order)
         self.ledger.assign(("images", 0), Progress(0))
-        self.intake = Intake(
-            KafkaSettings(**settings), self.ledger, cast(Fetching, self.tap), Metrics(), lambda: self.held_up
-        )
+        source = SimpleNamespace(fetching=cast(Fetching, self.tap))
+        self.intake = Intake(KafkaSettings(**settings), self.ledger, source, Metrics(), lambda: self.held_up)
         self.tickets: list[Ticket] = []
 
     def open(self, count: int) -> None:
