@@ -127,10 +127,11 @@ class Starts:
 
     def ask(self, partitions: Collection[Partition]) -> None:
         """Begin to find the starts of partitions that were just assigned."""
-        self.forget(partitions)
-        self.waiting |= dict.fromkeys(partitions, time.monotonic())
-        self._looked_s = time.monotonic()
-        self._to_ask.appendleft(_Question(set(partitions)))
+        wanted = {*partitions, *self._void()}
+        since_s = {partition: self.waiting.get(partition, self._looked_s) for partition in wanted}
+        self.forget(wanted)
+        self.waiting |= since_s
+        self._to_ask.appendleft(_Question(wanted))
         self._go_on()
 
     def forget(self, partitions: Iterable[Partition]) -> None:
@@ -149,12 +150,15 @@ class Starts:
         """
         if not self.waiting:
             return {}
-        now_s = time.monotonic()
-        if now_s - self._looked_s >= self._patience_s:
-            self.ask(tuple(self.waiting))
-        self._looked_s = now_s
+        if void := self._void():
+            self.ask(void)
         self._go_on()
         return self._pinned()
+
+    def _void(self) -> set[Partition]:
+        """What must be asked anew, if the thread stood still for too long since it was here last."""
+        before_s, self._looked_s = self._looked_s, time.monotonic()
+        return set(self.waiting) if self._looked_s - before_s >= self._patience_s else set()
 
     def _go_on(self) -> None:
         """Take the answer that has come, and ask what is to be asked next."""
