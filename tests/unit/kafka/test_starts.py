@@ -17,6 +17,7 @@ from tests.broker.test_faults import wait_for
 from tests.unit.kafka.test_source import NOWHERE
 from worker.errors import Fatal
 from worker.kafka import starts as room
+from worker.kafka.bounds import Bounds
 from worker.kafka.ledger import Partition, Position
 from worker.kafka.progress import Progress
 from worker.kafka.settings import KafkaSettings
@@ -35,6 +36,7 @@ class Coordinator:
         """By a transaction that is open."""
         self.refuses: KafkaError | None = None
         self.metadata = ""
+        self.leader_epoch = 5
         self.asked: list[list[int]] = []
         self.answers = threading.Event()
         self.answers.set()
@@ -47,7 +49,8 @@ class Coordinator:
             raise KafkaException(self.refuses)
         if self.held_back & set(wanted):
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
-        return [TopicPartition(*each, self.offsets.get(each, -1001), self.metadata) for each in wanted]
+        epoch = {"leader_epoch": self.leader_epoch}
+        return [TopicPartition(*each, self.offsets.get(each, -1001), self.metadata, **epoch) for each in wanted]
 
     def get_watermark_offsets(self, partition: TopicPartition, timeout: float) -> tuple[int, int]:
         return (3, 7)
@@ -56,13 +59,13 @@ class Coordinator:
 class Room:
     """The starts, and what they commit."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, bounds: Bounds | None = None, **settings: Any) -> None:
         self.coordinator = Coordinator()
         self.committed: dict[Partition, Position] = {}
         self.commits = True
         whole = KafkaSettings(bootstrap_servers=NOWHERE, **settings)
         client: Any = self.coordinator
-        self.starts = Starts(whole, client, self.commit, TopicWatch(whole))
+        self.starts = Starts(whole, client, self.commit, TopicWatch(whole), bounds)
         self.starts._watch._mute = True
         self.starts._scout._client = client
 
@@ -95,13 +98,31 @@ def test_starts_are_known_soon_after_they_are_asked_for() -> None:
     assert room.starts.waiting.keys() == {B}
 
 
-def test_a_partition_that_is_held_back_holds_back_no_other_and_is_said_once(logs: list[EventDict]) -> None:
+def test_a_start_has_all_that_was_committed_with_it() -> None:
+    room = Room()
+    room.coordinator.metadata = "image-worker/1;topic=abcdefghijklmnopqrstuv;done=AgM="
+    room.starts.ask([A])
+    room.until(A)
+    start = room.starts.ready()[A]
+    assert start.position == Position(10, 5, room.coordinator.metadata)
+    assert start.progress == Progress(10, ((12, 15),), topic_id="abcdefghijklmnopqrstuv")
+
+
+@pytest.mark.parametrize("others", [{A}, {A, C}])
+def test_a_partition_that_is_held_back_holds_back_no_other(others: set[Partition]) -> None:
     room = Room()
     room.coordinator.held_back = {B}
+    room.starts.ask([*others, B])
+    assert room.until(*others).keys() == others
+
+
+def test_partitions_that_are_held_back_are_said_once_and_asked_for_again_and_again(logs: list[EventDict]) -> None:
+    room = Room()
+    room.coordinator.held_back = {A, B}
     room.starts.ask([A, B, C])
-    assert room.until(A, C) == {A: 10, C: 30}
-    wait_for(lambda: room.ready() == {A: 10, C: 30} and room.coordinator.asked.count([1]) > 2, "it is asked for again")
-    assert [line["partitions"] for line in logs if line["event"] == "kafka.start_waits"] == [["images[1]"]]
+    wait_for(lambda: not room.ready().keys() & {A, B} and room.coordinator.asked.count([1]) > 2, "they are asked for")
+    said = [line["partitions"] for line in logs if line["event"] == "kafka.start_waits"]
+    assert said == [["images[0]"], ["images[1]"]]
     room.coordinator.offsets[B] = 21
     room.coordinator.held_back.clear()
     assert room.until(B)[B] == 21
@@ -173,6 +194,21 @@ def test_a_start_at_the_end_is_known_when_it_is_committed_and_is_committed_once(
     room.ready()
     assert room.committed == {}
     assert room.starts.ready()[A].progress == Progress(7)
+
+
+def test_a_replay_begins_where_it_was_asked_to_and_its_end_is_committed_with_that() -> None:
+    room = Room(Bounds({0: (4, 9)}, "digest"))
+    room.coordinator.offsets.clear()
+    room.starts.ask([A, B])
+    assert room.until(A, B) == {A: 4, B: 3}
+    assert room.committed == {A: Position(4, metadata=Progress(4, until=9, asked="digest").metadata)}
+
+
+def test_a_replay_goes_on_in_no_group_that_is_not_its_own() -> None:
+    room = Room(Bounds({0: (4, 9)}, "digest"))
+    room.starts.ask([A])
+    with pytest.raises(Fatal, match="choose another --id"):
+        room.until(A)
 
 
 def test_who_may_not_ask_is_told_which_right_is_missing() -> None:
