@@ -11,12 +11,13 @@ from random import Random
 
 from tests.kafka_server import free_ports
 
-_OFFSET_COMMIT, _END_TXN = 8, 26
+INIT_PRODUCER_ID, END_TXN = 22, 26
+_OFFSET_COMMIT = 8
 _HEARTBEAT = 68
 """ConsumerGroupHeartbeat, the API of KIP-848."""
 _INVALID_REQUEST = 42
-WRITES = {0, _OFFSET_COMMIT, 24, 25, _END_TXN, 28}
-"""Produce, OffsetCommit, AddPartitionsToTxn, AddOffsetsToTxn, EndTxn, TxnOffsetCommit."""
+WRITES = {0, _OFFSET_COMMIT, INIT_PRODUCER_ID, 24, 25, END_TXN, 28}
+"""Produce, OffsetCommit, InitProducerId, AddPartitionsToTxn, AddOffsetsToTxn, EndTxn, TxnOffsetCommit."""
 
 
 class Proxy:
@@ -30,7 +31,7 @@ class Proxy:
         self._lose_heartbeat_of: bytes | None = None
         self._lose_answer_of: bytes | None = None
         self._refuse_heartbeat_of: bytes | None = None
-        self._delay_end_of: bytes | None = None
+        self._delay_next: tuple[int, bytes] | None = None
         self._delayed: bytes | None = None
         self._unsteady: tuple[bytes, Random, float] | None = None
         self.broken = 0
@@ -62,9 +63,9 @@ class Proxy:
         """Answer its next heartbeat in the broker's place: that it is an invalid request."""
         self._refuse_heartbeat_of = client.encode()
 
-    def delay_end(self, client: str) -> None:
-        """Keep this client's next request to end a transaction, and end the connection that it comes on."""
-        self._delay_end_of = client.encode()
+    def delay(self, client: str, api: int) -> None:
+        """Keep this client's next request of a kind, and end the connection that it comes on."""
+        self._delay_next = (api, client.encode())
 
     def deliver(self) -> None:
         """Let the broker have what was kept, and answer it."""
@@ -110,8 +111,8 @@ class Proxy:
                     self._refuse_heartbeat_of = None
                     client.sendall(_invalid(request))
                     continue
-                if key == _END_TXN and name == self._delay_end_of:
-                    self._delay_end_of, self._delayed = None, request
+                if (key, name) == self._delay_next:
+                    self._delay_next, self._delayed = None, request
                     break
                 if key in WRITES and self._comes_late(name, request):
                     break

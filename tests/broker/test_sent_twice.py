@@ -18,7 +18,7 @@ from tests.broker.test_faults import wait_for
 from tests.chaos.offsets import parse_key, parse_value
 from tests.chaos.verifier import read
 from tests.clusters import Cluster, Reader, event, source_of
-from tests.proxy import Proxy
+from tests.proxy import END_TXN, INIT_PRODUCER_ID, Proxy
 from tests.workers import running, until
 from worker.kafka.ledger import Partition, Position, Settlement
 
@@ -36,7 +36,7 @@ def settled(whole: Bench) -> None:
 def test_an_old_commit_that_comes_late_publishes_nothing_of_the_next_transaction(wire: tuple[Proxy, Cluster]) -> None:
     proxy, cluster = wire
     with bench(cluster, NAME) as whole:
-        proxy.delay_end("once")
+        proxy.delay("once", END_TXN)
         settled(whole)
         cluster.produce(whole.topics.input, [event(1)])
         settlement = whole.settlement()
@@ -51,6 +51,27 @@ def test_an_old_commit_that_comes_late_publishes_nothing_of_the_next_transaction
 
         wait_for(lambda: whole.settle(settlement, positions), "what a rebalance took is aborted")
         assert len(passed(whole)) == 1, "half a transaction was committed"
+        assert cluster.committed(whole.topics) == {0: 1}
+
+
+def test_who_is_fenced_by_its_own_request_for_the_id_that_comes_late_takes_it_over_again(
+    wire: tuple[Proxy, Cluster],
+) -> None:
+    proxy, cluster = wire
+    proxy.delay("once", INIT_PRODUCER_ID)
+    with bench(cluster, NAME) as whole:
+        settlement = whole.settlement()
+        asked = []
+
+        def positions(settlement: Settlement) -> Mapping[Partition, Position]:
+            asked.append(1)
+            if len(asked) == 2:  # the outcome is published, its offset is not sent
+                proxy.deliver()
+            return whole.ledger.positions(settlement)
+
+        wait_for(lambda: whole.settle(settlement, positions), "it is settled")
+        assert len(asked) > 2, "it was not fenced"
+        assert len(passed(whole)) == 1
         assert cluster.committed(whole.topics) == {0: 1}
 
 

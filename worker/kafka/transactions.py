@@ -12,11 +12,13 @@ in good time the producer is given up with it: the next one fences it.
 After a broken connection librdkafka sends its request again, and the first may be on its way still, in a broker that
 is slow. If that one is to end the transaction, it ends the next one when it comes, with whatever that holds by then:
 half of it is committed, or lost (seen on Apache Kafka 4.3.1; KIP-890 has brokers tell the two apart, but not for
-librdkafka 2.16). So a new producer takes over before the next transaction: what comes of the old one is fenced.
+librdkafka 2.16). So a new producer takes over before the next transaction: what comes of the old one is fenced. If it
+is to take the id over, it fences the producer that has it by then: once after that, a new one takes over again.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, wait
@@ -39,6 +41,8 @@ _OFFSETS_S = 3.0
 """How long the group's coordinator may take over the offsets: it takes milliseconds."""
 _LATE_S = 1.0
 """How much later librdkafka may be with its own time limit, before it is taken for one that never comes back."""
+_COMES_WITHIN_S = 60.0
+"""How late a request may be whose connection broke: much later than a broker that is slow was ever seen to be."""
 
 _HINTS = {
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "ask for WRITE and DESCRIBE on the transactional id",
@@ -81,6 +85,8 @@ class Transactions:
         self._id = transactional_id
         self._timeout_s = settings.transaction_timeout_s
         self._began_s = 0.0
+        self._asked_twice_s = -math.inf
+        """When a connection broke last while the id was taken over: the first request for it may come late."""
         self.phase = Phase.OPENING
         self._answer: Future[Any] = Future()
         """Of the offsets that were sent last."""
@@ -94,9 +100,16 @@ class Transactions:
             if self.phase not in (Phase.OPENING, Phase.READY) and not self._abort(timeout_s):
                 return False
             self._renew_after_a_disconnect()
-            return self.phase is Phase.READY or self._go(self._producer.init_transactions, timeout_s, then=Phase.READY)
+            return self.phase is Phase.READY or self._take_over(timeout_s)
         except Aborted:
             return False
+
+    def _take_over(self, timeout_s: float) -> bool:
+        done = self._go(self._producer.init_transactions, timeout_s, then=Phase.READY)
+        if done:
+            self._call(self._producer.poll, 0)
+            self._asked_twice_s = time.monotonic() if self._disconnects.heard_of else self._asked_twice_s
+        return done
 
     def begin(self) -> None:
         if not self._call(self._producer.begin_transaction):
@@ -216,6 +229,11 @@ class Transactions:
         age_s = time.monotonic() - self._began_s
         if self.phase not in (Phase.OPENING, Phase.READY) and age_s >= self._timeout_s:
             log.warning("kafka.transaction_outlived", error=error.str(), seconds=round(age_s, 1), next="a new producer")
+            self._renew()
+            return Aborted(error.str(), error.code())
+        if error.code() == KafkaError._FENCED and time.monotonic() - self._asked_twice_s < _COMES_WITHIN_S:
+            self._asked_twice_s = -math.inf
+            log.warning("kafka.transaction_fenced", error=error.str(), next="a new producer: it asked for the id twice")
             self._renew()
             return Aborted(error.str(), error.code())
         if error.code() == KafkaError._FENCED:
