@@ -73,7 +73,7 @@ class _Question:
     partitions: set[Partition]
     timeout_s: float = _ASK_S
     answer: Future[object] = field(default_factory=Future)
-    """Whether there is one."""
+    """The scout's: whether there is one."""
 
 
 Commit = Callable[[Mapping[Partition, Position], float], bool]
@@ -102,7 +102,8 @@ class Starts:
         self._commit = commit
         self._watch = watch
         self._asker = Asker(settings, consumer, bounds)
-        self._scout = Asker(settings, open_client(Consumer, asking_properties(settings), ClientErrors("offsets")))
+        scout = open_client(Consumer, asking_properties(settings), ClientErrors("offsets"))
+        self._scout = Asker(settings, scout, bounds)
         self.waiting: dict[Partition, float] = {}
         """Since when (monotonic) each partition is assigned that is not begun."""
         self._found: dict[Partition, Start] = {}
@@ -167,7 +168,7 @@ class Starts:
         if self._asked is None and (question := self._next()) is not None:
             self._asked = question
             wanted, timeout_s = sorted(question.partitions), question.timeout_s
-            question.answer = aside(lambda: self._scout.committed(wanted, timeout_s), "starts")
+            question.answer = aside(lambda: self._scout.find(wanted, timeout_s), "starts")
 
     def _next(self) -> _Question | None:
         while self._to_ask:
