@@ -1,4 +1,7 @@
-"""The only user of the Consumer: poll, pause, rebalance, commit. Owned by the Kafka thread."""
+"""The owner of the Consumer: poll, rebalance, commit. Owned by the Kafka thread.
+
+Its parts use it as well: fetching.py says what is read, starts.py asks where that begins.
+"""
 
 from __future__ import annotations
 
