@@ -23,12 +23,12 @@ from confluent_kafka import KafkaError, KafkaException
 from worker.errors import Fatal
 from worker.kafka.committer import is_reached
 from worker.kafka.deadletter import DeadLetters
+from worker.kafka.entries import offsets_of
 from worker.kafka.instance import Claim
 from worker.kafka.ledger import Partition, Position, Settlement, Ticket
 from worker.kafka.refusals import Verdict, instead, never_published, verdict
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.sink import Group, Positions
-from worker.kafka.source import kafka_offsets
 from worker.kafka.transactions import Aborted, Phase, Transactions
 
 log = structlog.get_logger(__name__)
@@ -175,7 +175,7 @@ class ExactlyOnceSink:
     def _send_offsets(self, owned: Mapping[Partition, Position], group: Group) -> None:
         if set(owned) != self._held:
             raise Aborted("a rebalance took partitions away")
-        self._transactions.send_offsets(list(kafka_offsets(owned)), group.membership)
+        self._transactions.send_offsets(offsets_of(owned), group.membership)
         self._sent, self._membership = owned, group.membership
 
     def _was_committed(self, group: Group) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from worker.kafka.entries import partitions_of
 from worker.kafka.ledger import Partition
 
 
@@ -67,7 +68,7 @@ class Fetching:
 
     def rewind(self, offsets: Mapping[Partition, int]) -> None:
         """Go back to these offsets in the partitions that are still assigned."""
-        for topic, number in (each for each in _plain(self._consumer.assignment()) if each in offsets):
+        for topic, number in (each for each in partitions_of(self._consumer.assignment()) if each in offsets):
             # Where a commit holds the assignment back, nothing was read yet.
             self._seek(TopicPartition(topic, number, offsets[topic, number]))
 
@@ -75,7 +76,7 @@ class Fetching:
         return partition not in self.held and partition not in self._waiting
 
     def _assigned(self, wanted: Callable[[Partition], bool]) -> list[TopicPartition]:
-        return [TopicPartition(*each) for each in _plain(self._consumer.assignment()) if wanted(each)]
+        return [TopicPartition(*each) for each in partitions_of(self._consumer.assignment()) if wanted(each)]
 
     def _seek(self, to: TopicPartition) -> bool:
         """False where a commit under way holds the assignment back."""
@@ -86,7 +87,3 @@ class Fetching:
                 raise
             return False
         return True
-
-
-def _plain(entries: Collection[TopicPartition]) -> list[Partition]:
-    return [(entry.topic, entry.partition) for entry in entries]

@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from worker.kafka.aside import aside
 from worker.kafka.clients import ClientErrors, Throttle, open_client
 from worker.kafka.committer import Committer, goes_again, never_committed
+from worker.kafka.entries import offsets_of, partitions_of
 from worker.kafka.fetching import Fetching
 from worker.kafka.goodbye import leave
 from worker.kafka.ledger import Partition, Position
@@ -175,8 +176,8 @@ class Source:
         starts = self._starts.ready()
         if not starts:
             return
-        at = kafka_offsets({partition: start.position for partition, start in starts.items()})
-        begun = {each: starts[each] for each in _plain(entry for entry in at if self.fetching.begin(entry))}
+        at = offsets_of({partition: start.position for partition, start in starts.items()})
+        begun = {each: starts[each] for each in partitions_of(entry for entry in at if self.fetching.begin(entry))}
         if begun:
             self._starts.forget(begun)
             self._listener.begun(begun)
@@ -208,7 +209,7 @@ class Source:
         def act() -> None:
             self._joined = True
             self.membership = _membership(consumer)
-            given, again = _plain(partitions), sorted(self._expired)
+            given, again = partitions_of(partitions), sorted(self._expired)
             self._expired.clear()
             self.fetching.assign(given)
             self.fetching.stop(again)
@@ -224,7 +225,7 @@ class Source:
             self.membership = _membership(consumer)
             self._forget(partitions)
             try:
-                self._listener.revoked(_plain(partitions))
+                self._listener.revoked(partitions_of(partitions))
             finally:
                 consumer.incremental_unassign(partitions)
 
@@ -234,15 +235,15 @@ class Source:
         def act() -> None:
             self.membership = None
             self._forget(partitions)
-            self._listener.lost(_plain(partitions))
+            self._listener.lost(partitions_of(partitions))
             consumer.incremental_unassign(partitions)
 
         self._guarded(consumer, act)
 
     def _forget(self, partitions: Iterable[TopicPartition]) -> None:
-        self._given.difference_update(_plain(partitions))
-        self._expired.difference_update(_plain(partitions))
-        self._starts.forget(_plain(partitions))
+        self._given.difference_update(partitions_of(partitions))
+        self._expired.difference_update(partitions_of(partitions))
+        self._starts.forget(partitions_of(partitions))
 
     def _guarded(self, of: Consumer | Committer, act: Callable[[], None]) -> None:
         """`of`: what is called back for, which may be over."""
@@ -270,7 +271,7 @@ class Source:
 
     def _send_commit(self, positions: Mapping[Partition, Position]) -> None:
         try:
-            self._consumer.commit(offsets=list(kafka_offsets(positions)), asynchronous=True)
+            self._consumer.commit(offsets=offsets_of(positions), asynchronous=True)
         except KafkaException as error:
             self._committer.answered()
             self._refused(error.args[0])
@@ -288,14 +289,3 @@ def _membership(consumer: Consumer) -> Any:
     except RuntimeError:
         # librdkafka has none any more where it leaves the group by itself: seen while the brokers were away.
         return None
-
-
-def _plain(partitions: Iterable[TopicPartition]) -> list[Partition]:
-    return [(entry.topic, entry.partition) for entry in partitions]
-
-
-def kafka_offsets(positions: Mapping[Partition, Position]) -> Iterable[TopicPartition]:
-    """Positions in librdkafka's words."""
-    for (topic, number), position in positions.items():
-        epoch = {} if position.leader_epoch is None else {"leader_epoch": position.leader_epoch}
-        yield TopicPartition(topic, number, position.offset, metadata=position.metadata, **epoch)
