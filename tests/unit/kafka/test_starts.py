@@ -108,6 +108,31 @@ def test_a_start_has_all_that_was_committed_with_it() -> None:
     assert start.progress == Progress(10, ((12, 15),), topic_id="abcdefghijklmnopqrstuv")
 
 
+def test_what_is_committed_from_here_on_names_the_topic_as_it_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    room = Room()
+    monkeypatch.setattr(room.starts._watch, "now", lambda: "now" * 7)
+    del room.coordinator.offsets[B]
+    room.starts.ask([A, B])
+    room.until(A, B)
+    assert {start.progress.topic_id for start in room.starts.ready().values()} == {"now" * 7}
+
+
+def test_since_when_each_waits_is_known_to_who_has_the_table_whatever_is_asked_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole, now_s = Room(), [100.0]
+    monkeypatch.setattr(room.time, "monotonic", lambda: now_s[0])
+    waiting = whole.starts.waiting
+    whole.starts.ask([A])
+    now_s[0] += 1
+    whole.starts.ask([B])
+    now_s[0] += whole.starts._patience_s
+    whole.starts.ready()
+    assert waiting == {A: 100.0, B: 101.0}
+    whole.starts.forget([A])
+    assert waiting == {B: 101.0}
+
+
 @pytest.mark.parametrize("others", [{A}, {A, C}])
 def test_a_partition_that_is_held_back_holds_back_no_other(others: set[Partition]) -> None:
     room = Room()
@@ -121,11 +146,17 @@ def test_partitions_that_are_held_back_are_said_once_and_asked_for_again_and_aga
     room.coordinator.held_back = {A, B}
     room.starts.ask([A, B, C])
     wait_for(lambda: not room.ready().keys() & {A, B} and room.coordinator.asked.count([1]) > 2, "they are asked for")
-    said = [line["partitions"] for line in logs if line["event"] == "kafka.start_waits"]
-    assert said == [["images[0]"], ["images[1]"]]
+    assert waits(logs) == [["images[0]"], ["images[1]"]]
+    room.starts.forget([B])
+    room.starts.ask([B])
+    wait_for(lambda: not room.ready().get(B) and len(waits(logs)) > 2, "in another assignment it is said again")
     room.coordinator.offsets[B] = 21
     room.coordinator.held_back.clear()
     assert room.until(B)[B] == 21
+
+
+def waits(logs: list[EventDict]) -> list[list[str]]:
+    return [line["partitions"] for line in logs if line["event"] == "kafka.start_waits"]
 
 
 def test_what_is_assigned_later_is_asked_for_next_and_not_behind_what_is_held_back() -> None:
