@@ -155,6 +155,21 @@ def test_partitions_that_are_held_back_are_said_once_and_asked_for_again_and_aga
     assert room.until(B)[B] == 21
 
 
+def test_a_question_in_vain_is_followed_by_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, now_s = Room(), [100.0]
+    whole.coordinator.held_back = {A}
+    monkeypatch.setattr(room.time, "monotonic", lambda: now_s[0])
+    whole.starts.ask([A])
+    whole.answer()
+    for _ in range(3):
+        assert whole.ready() == {}
+    assert whole.coordinator.asked == [[0]]
+    now_s[0] += 1
+    assert whole.ready() == {}
+    whole.answer()
+    assert whole.coordinator.asked == [[0], [0]]
+
+
 def waits(logs: list[EventDict]) -> list[list[str]]:
     return [line["partitions"] for line in logs if line["event"] == "kafka.start_waits"]
 

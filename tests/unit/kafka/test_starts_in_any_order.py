@@ -58,6 +58,7 @@ class Starting(RuleBasedStateMachine):
 
     def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         wanted = [(each.topic, each.partition) for each in partitions]
+        assert wanted, "it is asked about nothing"
         if self.away or self.held_back & set(wanted):
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         return [TopicPartition(*each, self.offsets[each]) for each in wanted]
