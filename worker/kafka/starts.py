@@ -46,7 +46,7 @@ _ASK_S = 1.0
 _ALONE_S = 0.3
 """How long, where others of the same question wait for theirs."""
 _PAUSE_S = 0.2
-"""Between a question that failed and the next about the same partitions, at least."""
+"""Between a question that failed and the next about the same partitions, at least; and between two such commits."""
 
 _NEVER = {
     KafkaError.GROUP_AUTHORIZATION_FAILED: "ask for READ on the group",
@@ -109,7 +109,7 @@ class Starts:
         self._found: dict[Partition, Start] = {}
         self._to_ask: deque[_Question] = deque()
         self._asked: _Question | None = None
-        self._ask_again_s = self._looked_s = 0.0
+        self._ask_again_s = self._commit_again_s = self._looked_s = 0.0
         self._said: set[Partition] = set()
         """Those that were said to wait."""
 
@@ -205,10 +205,19 @@ class Starts:
     def _pinned(self) -> Mapping[Partition, Start]:
         """The starts that are ready. Those at an end, and those of a replay, must be committed first."""
         ends = {partition: start.position for partition, start in self._found.items() if self._is_to_be_pinned(start)}
-        if self._commit(ends, _ASK_S):
+        if self._are_pinned(ends):
             self._found |= {partition: replace(self._found[partition], committed=True) for partition in ends}
             return self._found
         return {partition: start for partition, start in self._found.items() if partition not in ends}
+
+    def _are_pinned(self, ends: Mapping[Partition, Position]) -> bool:
+        """A commit without an answer is not waited for by each poll: these bring the records of other partitions."""
+        if ends and time.monotonic() < self._commit_again_s:
+            return False
+        if self._commit(ends, _ASK_S):
+            return True
+        self._commit_again_s = time.monotonic() + _PAUSE_S
+        return False
 
     def _is_to_be_pinned(self, start: Start) -> bool:
         return not start.committed and (self._at_end or start.progress.until is not None)

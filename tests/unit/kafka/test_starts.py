@@ -63,6 +63,8 @@ class Room:
         self.coordinator = Coordinator()
         self.committed: dict[Partition, Position] = {}
         self.commits = True
+        self.asked = 0
+        """How often something was to be committed."""
         whole = KafkaSettings(bootstrap_servers=NOWHERE, **settings)
         client: Any = self.coordinator
         self.starts = Starts(whole, client, self.commit, TopicWatch(whole), bounds)
@@ -70,6 +72,7 @@ class Room:
         self.starts._scout._client = client
 
     def commit(self, positions: Mapping[Partition, Position], timeout_s: float) -> bool:
+        self.asked += bool(positions)
         if self.commits:
             self.committed |= positions
         return self.commits or not positions
@@ -240,6 +243,19 @@ def test_a_start_at_the_end_is_known_when_it_is_committed_and_is_committed_once(
     room.ready()
     assert room.committed == {}
     assert room.starts.ready()[A].progress == Progress(7)
+
+
+def test_a_start_at_the_end_that_is_not_committed_keeps_no_poll_waiting_that_follows_at_once() -> None:
+    room = Room(start="latest")
+    room.starts._asker._old = {A}
+    del room.coordinator.offsets[A]
+    room.commits = False
+    room.starts.ask([A, B])
+    room.until(B)
+    room.asked = 0
+    for _ in range(100):
+        assert room.ready() == {B: 20}
+    assert room.asked <= 1
 
 
 def test_a_replay_begins_where_it_was_asked_to_and_its_end_is_committed_with_that() -> None:
