@@ -13,10 +13,10 @@ from worker.kafka.ledger import Partition
 class Fetching:
     """Part of the source, and like it used by the Kafka thread alone."""
 
-    def __init__(self, consumer: Consumer, waiting: Collection[Partition]) -> None:
-        """`waiting`: those that are assigned and not begun, as of any time."""
+    def __init__(self, consumer: Consumer) -> None:
         self._consumer = consumer
-        self._waiting = waiting
+        self._begun: set[Partition] = set()
+        """What may be read, where it is assigned still."""
         self.paused = False
         """Whether nothing is fetched at all."""
         self.held: set[Partition] = set()
@@ -35,6 +35,7 @@ class Fetching:
 
     def stop(self, partitions: Collection[Partition]) -> None:
         """Fetch nothing of these until they are begun."""
+        self._begun.difference_update(partitions)
         self._consumer.pause([TopicPartition(*partition) for partition in partitions])
 
     def begin(self, start: TopicPartition) -> bool:
@@ -45,6 +46,7 @@ class Fetching:
         """
         if not self._seek(start):
             return False
+        self._begun.add((start.topic, start.partition))
         if not self.paused and (start.topic, start.partition) not in self.held:
             self._consumer.resume([start])
         return True
@@ -73,17 +75,21 @@ class Fetching:
             self._seek(TopicPartition(topic, number, offsets[topic, number]))
 
     def _is_open(self, partition: Partition) -> bool:
-        return partition not in self.held and partition not in self._waiting
+        return partition in self._begun and partition not in self.held
 
     def _assigned(self, wanted: Callable[[Partition], bool]) -> list[TopicPartition]:
         return [TopicPartition(*each) for each in partitions_of(self._consumer.assignment()) if wanted(each)]
 
     def _seek(self, to: TopicPartition) -> bool:
         """False where a commit under way holds the assignment back."""
-        try:
-            self._consumer.seek(to)
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError._STATE:
-                raise
-            return False
-        return True
+        while True:
+            try:
+                self._consumer.seek(to)
+            except KafkaException as error:
+                # A pause or a beginning of librdkafka's own overtook it on the way to its thread (read in 2.16).
+                if error.args[0].code() == KafkaError._OUTDATED:
+                    continue
+                if error.args[0].code() != KafkaError._STATE:
+                    raise
+                return False
+            return True

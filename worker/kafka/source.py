@@ -81,7 +81,7 @@ class Source:
         self._consumer = open_client(Consumer, properties, ClientErrors("consumer"), self._throttle)
         bounds = window.bounds if window else None
         self._starts = Starts(settings, self._consumer, self.commit, self._watch, bounds)
-        self.fetching = Fetching(self._consumer, self._starts.waiting)
+        self.fetching = Fetching(self._consumer)
         self._joins = self._joined = False
 
     def _join(self) -> bool:
@@ -191,6 +191,7 @@ class Source:
         self.membership = None
         self._expired = set(self._given)
         self._starts.forget(self._expired)
+        self.fetching.stop(self._expired)
         self._listener.lost(sorted(self._expired))
 
     def _begin_anew(self, error: KafkaError) -> None:
@@ -200,8 +201,11 @@ class Source:
         self._listener.lost(sorted(self._given))
         self._given.clear()
         self._expired.clear()
-        aside(self._consumer.close, "goodbye")
+        old, paused = self._consumer, self.fetching.paused
         self._open()
+        self.fetching.paused = paused
+        # What it calls back for from here on is over.
+        aside(old.close, "goodbye")
 
     # No exception may leave a callback: librdkafka's binding would throw fetched messages away.
 

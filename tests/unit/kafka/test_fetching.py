@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from tests.broker.test_faults import wait_for
 from tests.clusters import PATIENCE_S
@@ -45,7 +46,7 @@ def consumer(owner: Producer) -> Iterator[Consumer]:
 
 
 FIRST, SECOND = ("images", 0), ("images", 1)
-START = TopicPartition(*SECOND, 1, leader_epoch=0)
+OTHER, START = TopicPartition(*FIRST, 1), TopicPartition(*SECOND, 1, leader_epoch=0)
 
 
 def read(consumer: Consumer, count: int) -> list[tuple[int | None, int | None]]:
@@ -55,33 +56,38 @@ def read(consumer: Consumer, count: int) -> list[tuple[int | None, int | None]]:
 
 
 def test_a_partition_is_begun_when_no_commit_under_way_holds_its_assignment_back(consumer: Consumer) -> None:
-    fetching = Fetching(consumer, [SECOND])
+    fetching = Fetching(consumer)
     fetching.assign([SECOND])
     assert not fetching.begin(START)
     wait_for(lambda: fetching.begin(START), "it is begun")
     assert sorted(read(consumer, 2)) == [(0, 1), (1, 1)]
 
 
-def test_nothing_is_read_of_a_partition_that_is_not_begun(consumer: Consumer, owner: Producer) -> None:
-    fetching = Fetching(consumer, waiting := [SECOND])
+@pytest.mark.parametrize("before", [False, True])
+def test_nothing_is_read_of_a_partition_that_is_not_begun(consumer: Consumer, owner: Producer, before: bool) -> None:
+    """`before`: whether it was, until it was said to be someone else's."""
+    fetching = Fetching(consumer)
+    fetching.begin(OTHER)
     fetching.assign([SECOND])
+    if before:
+        wait_for(lambda: fetching.begin(START), "it is begun")
+        fetching.stop([SECOND])
     for touch in (fetching.pause, fetching.resume, lambda: fetching.hold({SECOND}), lambda: fetching.hold(set())):
         touch()
         owner.produce("images", value=b"record", partition=1)
         owner.produce("images", value=b"record", partition=0)
         assert owner.flush(PATIENCE_S) == 0
     assert read(consumer, 5) == [(0, offset) for offset in range(1, 6)]
-    waiting.clear()
     wait_for(lambda: fetching.begin(START), "it is begun")
     assert read(consumer, 5) == [(1, offset) for offset in range(1, 6)]
 
 
 @pytest.mark.parametrize("paused", [True, False])
 def test_what_is_begun_while_it_may_not_be_read_is_read_when_it_may(consumer: Consumer, paused: bool) -> None:
-    fetching = Fetching(consumer, waiting := [SECOND])
+    fetching = Fetching(consumer)
+    fetching.begin(OTHER)
     fetching.assign([SECOND])
     fetching.pause() if paused else fetching.hold({SECOND})
-    waiting.clear()
     wait_for(lambda: fetching.begin(START), "it is begun")
     if paused:
         assert consumer.poll(2 * SLOW_MS / 1000) is None
@@ -94,8 +100,29 @@ def test_what_is_begun_while_it_may_not_be_read_is_read_when_it_may(consumer: Co
 
 
 def test_a_partition_that_is_held_back_is_read_from_its_start_when_all_is_read_again(consumer: Consumer) -> None:
-    fetching = Fetching(consumer, [SECOND])
+    fetching = Fetching(consumer)
     fetching.assign([SECOND])
     fetching.rewind({FIRST: 0})
     wait_for(lambda: fetching.begin(START), "it is begun")
     assert read(consumer, 3) == [(0, 0), (0, 1), (1, 1)]
+
+
+class Overtaken:
+    """A client in which librdkafka's own pauses overtake two seeks: that is a matter of microseconds in its threads."""
+
+    def __init__(self) -> None:
+        self.sought: list[int] = []
+
+    def assignment(self) -> list[TopicPartition]:
+        return [TopicPartition(*FIRST)]
+
+    def seek(self, to: TopicPartition) -> None:
+        self.sought.append(to.offset)
+        if len(self.sought) < 3:
+            raise KafkaException(KafkaError(KafkaError._OUTDATED))
+
+
+def test_a_seek_that_was_overtaken_on_its_way_is_made_again() -> None:
+    client: Any = Overtaken()
+    Fetching(client).rewind({FIRST: 7})
+    assert client.sought == [7, 7, 7]

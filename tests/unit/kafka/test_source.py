@@ -15,6 +15,7 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from tests.broker.test_faults import wait_for
+from tests.clusters import PATIENCE_S
 from worker.kafka.ledger import Partition
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.source import Source, _membership
@@ -62,6 +63,9 @@ class Expired(Leaving):
 
     def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         return [TopicPartition(each.topic, each.partition, 70 + each.partition) for each in partitions]
+
+    def assignment(self) -> list[TopicPartition]:
+        return [TopicPartition("images", number) for number in (0, 1)]
 
     def incremental_assign(self, partitions: list[TopicPartition]) -> None:
         self.assigned += [each.partition for each in partitions]
@@ -144,6 +148,10 @@ def test_after_the_poll_interval_all_is_void_and_begins_again_where_the_group_is
     assert source.poll(0) is None
     assert listener.missed == [("images", 0), ("images", 1)]
     assert source.membership is None, "its offsets may be someone else's by now"
+    assert sorted(client.paused) == [0, 1], "nor are their records"
+    source.fetching.resume()
+    assert client.resumed == []
+    client.paused.clear()
     source._on_revoke(client, [TopicPartition("images", 1)])
     source._on_assign(client, [TopicPartition("images", 2)])
     assert client.assigned == [2]
@@ -156,6 +164,33 @@ def test_after_the_poll_interval_all_is_void_and_begins_again_where_the_group_is
     assert sorted(client.resumed) == [0, 2]
     source._on_assign(client, [])
     assert client.paused == [2, 0], "once"
+
+
+class Over(Leaving):
+    """A client whose goodbye calls back what it had to say still."""
+
+    def __init__(self, source: Source) -> None:
+        super().__init__()
+        self.source = source
+        self.gone = threading.Event()
+
+    def close(self) -> None:
+        client: Any = self
+        self.source._on_revoke(client, [TopicPartition("images", 0)])
+        self.gone.set()
+
+
+def test_a_member_that_is_over_calls_nothing_back_and_the_next_one_fetches_no_more_than_it_did(
+    source: Source, listener: Noting
+) -> None:
+    client: Any = Over(source)
+    source._consumer = client
+    source.fetching.paused = True
+    source._begin_anew(KafkaError(KafkaError._FATAL))
+    assert client.gone.wait(PATIENCE_S)
+    assert listener.heard == []
+    assert source._consumer is not client
+    assert source.fetching.paused, "the intake is paused still, and says when to go on"
 
 
 class Endless:
