@@ -58,6 +58,13 @@ class Asker:
         entries = self.committed(partitions, timeout_s)
         return [Found(each, self._begin(each, timeout_s) if each.offset < 0 else None) for each in entries]
 
+    def look_for(self, partitions: Iterable[Partition], timeout_s: float) -> None:
+        """Find out whether there is an answer; of a client of its own, which says its troubles meanwhile."""
+        try:
+            self.find(partitions, timeout_s)
+        finally:
+            self._client.poll(0)
+
     def _begin(self, entry: TopicPartition, timeout_s: float) -> Progress:
         partition = (entry.topic, entry.partition)
         if self._bounds is not None and (begin := self._bounds.begin(partition)) is not None:

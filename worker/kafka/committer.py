@@ -70,7 +70,7 @@ class Committer:
         """The highest offset that was ever sent of a partition."""
         self.unanswered = 0
         """Commits that were sent and neither taken nor refused yet, as far as was heard."""
-        self._is_overdue = False
+        self.is_overdue = False
         """Whether there are such after a poll, which has told all answers that had come."""
 
     def commit(self, positions: Mapping[Partition, Position], timeout_s: float) -> bool:
@@ -95,7 +95,7 @@ class Committer:
 
     def _must_wait(self, lower: bool) -> bool:
         """Whether what is under way must be answered first. Within a callback nothing is heard, nor waited for."""
-        return self._is_overdue or (lower and self.unanswered > 0)
+        return self.is_overdue or (lower and self.unanswered > 0)
 
     def _begin(self, positions: Mapping[Partition, Position], missing: Mapping[Partition, Position]) -> None:
         self._sent = dict(positions)
@@ -108,11 +108,11 @@ class Committer:
     def answered(self) -> None:
         """Note that a commit was taken or refused."""
         self.unanswered -= 1
-        self._is_overdue = self._is_overdue and self.unanswered > 0
+        self.is_overdue = self.is_overdue and self.unanswered > 0
 
     def polled(self) -> None:
         """Note that a poll went by."""
-        self._is_overdue = self.unanswered > 0
+        self.is_overdue = self.unanswered > 0
 
     def _missing(
         self, positions: Mapping[Partition, Position], deadline_s: float

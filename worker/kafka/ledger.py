@@ -135,6 +135,11 @@ class Ledger:
         """The partitions that should be read no further until their oldest record is done."""
         return {partition for partition, lane in self._lanes.items() if lane.full}
 
+    @property
+    def is_settling(self) -> bool:
+        """Whether a settlement is under way."""
+        return self._under_way is not None
+
     def assign(self, partition: Partition, progress: Progress, leader_epoch: int | None = None) -> None:
         """Begin a new epoch of a partition, which is done so far. One that is already assigned stays as it is.
 

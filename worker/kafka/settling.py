@@ -50,6 +50,11 @@ class Reading(Group, Protocol):
         """Whether a broker lets it wait because of a quota."""
         ...
 
+    @property
+    def unanswered(self) -> bool:
+        """Whether the last commit must be answered before there can be another, which a poll tells."""
+        ...
+
     def rewind(self, offsets: Mapping[Partition, int]) -> None:
         """Go back to these offsets in the partitions that are still assigned."""
         ...
@@ -81,6 +86,8 @@ class Settling:
         self._abandon = abandon
         self._held_up = held_up
         self._outcomes: SimpleQueue[tuple[Ticket, Outcome]] = SimpleQueue()
+        self._commits = settings.delivery == "at-least-once"
+        """Whether offsets are committed outside a transaction."""
         self._settled_s = 0.0
         self._took_s = 0.0
         """Of the last cycle."""
@@ -141,19 +148,31 @@ class Settling:
             throttled = self._sink.throttled or self._reading.throttled
             self._reporter.settle_waits(len(settlement.tickets), throttled=throttled)
 
-    def drain(self, partitions: Sequence[Partition]) -> None:
-        """Settle what is in flight of these partitions, as far as it goes by one deadline for all of them."""
+    def drain(self, partitions: Sequence[Partition], poll: Callable[[], None] | None = None) -> None:
+        """Settle what is in flight of these partitions, as far as it goes by one deadline for all of them.
+
+        `poll`: brings no records, and tells whether a commit was answered. Within a callback there can be none: then
+        what could not be committed is not published either, and left.
+        """
         until_s = time.monotonic() + self._settings.drain_deadline_s
         deadline_s = min(until_s, self._polled_s + self._reading.poll_interval_s)
         while any(map(self._ledger.in_flight_of, partitions)):
-            left_s = deadline_s - time.monotonic()
-            if left_s <= 0:
+            left_s, blocked = deadline_s - time.monotonic(), self._is_blocked()
+            if left_s <= 0 or (blocked and poll is None):
                 left = sum(map(self._ledger.in_flight_of, partitions))
-                log.warning("kafka.drain_deadline", left_to_the_next_owner=left)
+                event = "kafka.drain_deadline" if left_s <= 0 else "kafka.drain_unanswered"
+                log.warning(event, left_to_the_next_owner=left)
                 return
             self.step()
             self.collect(min(_LOOK_S, left_s))
-            self.settle(min(SETTLE_STEP_S, left_s))
+            if blocked and poll is not None:
+                poll()
+            else:
+                self.settle(min(SETTLE_STEP_S, left_s))
+
+    def _is_blocked(self) -> bool:
+        """Whether what is settled next could not be committed, since the last commit must be answered first."""
+        return self._commits and self._reading.unanswered and not self._ledger.is_settling
 
     def forget(self, partitions: Sequence[Partition]) -> None:
         """Void what is in flight of partitions that were given up or lost."""

@@ -136,6 +136,11 @@ class Source:
         return self._starts.waiting
 
     @property
+    def unanswered(self) -> bool:
+        """Whether the last commit must be answered before there can be another, which a poll tells."""
+        return self._committer.is_overdue
+
+    @property
     def throttled(self) -> bool:
         """Whether a broker lets it wait because of a quota."""
         return self._throttle.on

@@ -145,7 +145,9 @@ class Starts:
                 question.partitions.discard(partition)
 
     def ready(self) -> Mapping[Partition, Start]:
-        """The starts that are known by now, of partitions that are not begun. Waits for nothing but a commit of them.
+        """The starts that are known by now, of partitions that are not begun.
+
+        Waits for nothing of which the scout has not found that it is there, and for a commit of them.
 
         Raises Fatal where they may not be asked for, or what is committed is of no use.
         """
@@ -168,7 +170,7 @@ class Starts:
         if self._asked is None and (question := self._next()) is not None:
             self._asked = question
             wanted, timeout_s = sorted(question.partitions), question.timeout_s
-            question.answer = aside(lambda: self._scout.find(wanted, timeout_s), "starts")
+            question.answer = aside(lambda: self._scout.look_for(wanted, timeout_s), "starts")
 
     def _next(self) -> _Question | None:
         while self._to_ask:
@@ -193,13 +195,17 @@ class Starts:
         """Of several partitions one may hold the answer back: each is asked about alone before all are again."""
         if len(question.partitions) > 1:
             self._to_ask.extend(_Question({each}, _ALONE_S) for each in sorted(question.partitions))
-        elif new := question.partitions - self._said:
+        else:
+            self._say(question.partitions, why)
+
+    def _say(self, partitions: Iterable[Partition], why: str) -> None:
+        if new := set(partitions) - self._said:
             self._said |= new
             log.warning(
                 "kafka.start_waits",
-                partitions=[f"{topic}[{number}]" for topic, number in new],
+                partitions=[f"{topic}[{number}]" for topic, number in sorted(new)],
                 error=why,
-                next="ask again: its former owner's transaction is open still, or the group's coordinator is away",
+                next="try again: a former owner's transaction may be open still, or a broker away",
             )
 
     def _pinned(self) -> Mapping[Partition, Start]:
@@ -217,6 +223,7 @@ class Starts:
         if self._commit(ends, _ASK_S):
             return True
         self._commit_again_s = time.monotonic() + _PAUSE_S
+        self._say(ends, "the start could not be committed")
         return False
 
     def _is_to_be_pinned(self, start: Start) -> bool:

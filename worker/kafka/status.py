@@ -42,8 +42,8 @@ class PartitionStatus:
         """What is not done and where it is, for the operator."""
         if self.waiting_s:
             return (
-                f"{self.topic}[{self.partition}] is assigned and not begun for {self.waiting_s:.0f} s, since the "
-                "group's coordinator does not tell its committed offset"
+                f"{self.topic}[{self.partition}] is assigned and not begun for {self.waiting_s:.0f} s: see "
+                "kafka.start_waits in the log"
             )
         return (
             f"{self.topic}[{self.partition}]@{self.oldest_offset} is unsettled for {self.oldest_age_s:.0f} s, "

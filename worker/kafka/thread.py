@@ -131,7 +131,7 @@ class KafkaThread:
                 self._settling.step()
             self._work()
             if self._drain_at_stop:
-                self._settling.drain(self._ledger.partitions)
+                self._settling.drain(self._ledger.partitions, self._hear)
         except BaseException as error:  # noqa: BLE001 - whoever awaits `ended` raises it
             failure = error
         left = self._leave()
@@ -149,6 +149,12 @@ class KafkaThread:
             # What came before the gap is not done yet, and whoever moves the group past the gap moves it past that.
             self._settling.drain(self._ledger.partitions)
             raise
+
+    def _hear(self) -> None:
+        """Hear of commits and rebalances, and take nothing more in."""
+        if not self._source.fetching.paused:
+            self._source.fetching.pause()
+        self._admit(_BUSY_POLL_S)
 
     def _leave(self) -> BaseException | None:
         """Leave the group and let go of the broker. What is not settled by now is not committed."""

@@ -70,6 +70,8 @@ class Broker:
     patience_s: float = PATIENCE_S
     poll_interval_s: float = 300.0
     throttled: bool = False
+    unanswered: bool = False
+    """Whether the last commit must be answered before the next."""
 
     def open(self, timeout_s: float) -> bool:
         return True

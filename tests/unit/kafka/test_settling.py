@@ -124,6 +124,49 @@ def test_several_partitions_are_drained_under_one_deadline(desk: Desk, logs: lis
     assert [line["left_to_the_next_owner"] for line in logs if line["event"] == "kafka.drain_deadline"] == [3]
 
 
+def test_within_a_callback_nothing_is_published_that_could_not_be_committed(desk: Desk, logs: list[EventDict]) -> None:
+    desk.assign(A)
+    desk.finish(desk.open(A, 0))
+    desk.broker.unanswered = True
+    desk.run(desk.settling.drain, [A])
+    assert desk.broker.published == []
+    assert [line["left_to_the_next_owner"] for line in logs if line["event"] == "kafka.drain_unanswered"] == [1]
+
+
+def test_but_what_is_being_settled_already_is_waited_for(desk: Desk) -> None:
+    desk.assign(A)
+    desk.finish(desk.open(A, 0))
+    desk.broker.answers = False
+    desk.cycle()
+    desk.broker.answers, desk.broker.unanswered = True, True
+    desk.finish(desk.open(A, 1))
+    desk.run(desk.settling.drain, [A])
+    assert desk.broker.committed == {A: 1}
+
+
+def test_where_polls_can_tell_of_answers_a_drain_goes_on_when_they_do(desk: Desk) -> None:
+    desk.assign(A)
+    desk.finish(desk.open(A, 0))
+    desk.broker.unanswered, polls = True, []
+
+    def poll() -> None:
+        polls.append(1)
+        desk.broker.unanswered = len(polls) < 3
+
+    desk.run(desk.settling.drain, [A], poll)
+    assert len(polls) == 3
+    assert desk.broker.committed == {A: 1}
+
+
+def test_in_a_transaction_the_commits_beside_it_keep_no_drain_waiting() -> None:
+    desk = Desk(delivery="exactly-once")
+    desk.assign(A)
+    desk.finish(desk.open(A, 0))
+    desk.broker.unanswered = True
+    desk.run(desk.settling.drain, [A])
+    assert desk.broker.committed == {A: 1}
+
+
 def test_a_drain_makes_no_poll_and_ends_before_the_group_gives_its_partitions_away(desk: Desk) -> None:
     desk.broker.poll_interval_s = 20.0
     desk.assign(A)

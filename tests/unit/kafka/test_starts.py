@@ -52,6 +52,8 @@ class Coordinator:
         epoch = {"leader_epoch": self.leader_epoch}
         return [TopicPartition(*each, self.offsets.get(each, -1001), self.metadata, **epoch) for each in wanted]
 
+    def poll(self, timeout_s: float) -> None: ...
+
     def get_watermark_offsets(self, partition: TopicPartition, timeout: float) -> tuple[int, int]:
         return (3, 7)
 

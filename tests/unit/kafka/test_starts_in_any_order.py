@@ -63,6 +63,8 @@ class Starting(RuleBasedStateMachine):
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         return [TopicPartition(*each, self.offsets[each]) for each in wanted]
 
+    def poll(self, timeout_s: float) -> None: ...
+
     def get_watermark_offsets(self, partition: TopicPartition, timeout: float) -> tuple[int, int]:
         return (0, END)
 
