@@ -45,6 +45,11 @@ class Asker:
             begun = any(entry.offset >= 0 for entry in self.committed(partitions, timeout_s))
             self._old = () if begun else partitions
 
+    @property
+    def saw_it_begin(self) -> bool:
+        """Whether the group began only when this member looked."""
+        return bool(self._old)
+
     def committed(self, partitions: Iterable[Partition], timeout_s: float) -> list[TopicPartition]:
         """What is committed for each. The coordinator tells it for all of them, or not at all in this time."""
         found = self._client.committed([TopicPartition(*each) for each in partitions], timeout=timeout_s)

@@ -217,8 +217,13 @@ class Starts:
         return {partition: start for partition, start in self._found.items() if partition not in ends}
 
     def _are_pinned(self, ends: Mapping[Partition, Position]) -> bool:
-        """A commit without an answer is not waited for by each poll: these bring the records of other partitions."""
-        if ends and time.monotonic() < self._commit_again_s:
+        """A commit without an answer is not waited for by each poll: these bring the records of other partitions.
+
+        Of a group that begins all starts are committed at once. A member that finds some of them takes the group for
+        one that has begun, and the partitions that have none for added later.
+        """
+        all_found = self.waiting.keys() <= self._found.keys() or not self._asker.saw_it_begin
+        if ends and (not all_found or time.monotonic() < self._commit_again_s):
             return False
         if self._commit(ends, _ASK_S):
             return True

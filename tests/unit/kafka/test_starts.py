@@ -260,6 +260,19 @@ def test_a_start_at_the_end_that_is_not_committed_keeps_no_poll_waiting_that_fol
     assert room.asked <= 1
 
 
+def test_the_starts_of_a_group_that_begins_are_committed_together() -> None:
+    """Else a member that comes just then takes the others for partitions that were added, and reads their history."""
+    room = Room(start="latest")
+    room.starts._asker._old = {A, B}
+    room.coordinator.offsets.clear()
+    room.coordinator.held_back = {B}
+    room.starts.ask([A, B])
+    wait_for(lambda: not room.ready() and A in room.starts._found, "one is found")
+    assert room.ready() == room.committed == {}
+    room.coordinator.held_back.clear()
+    assert room.until(A, B) == {A: 7, B: 7}
+
+
 def test_a_replay_begins_where_it_was_asked_to_and_its_end_is_committed_with_that() -> None:
     room = Room(Bounds({0: (4, 9)}, "digest"))
     room.coordinator.offsets.clear()
