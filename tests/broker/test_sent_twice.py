@@ -121,6 +121,38 @@ async def test_a_commit_whose_answer_was_lost_is_not_sent_again_behind_the_next_
     assert all(each == sorted(each) for each in commits.values()), commits
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+async def test_who_is_stopped_when_an_answer_was_lost_commits_what_it_published(
+    wire: tuple[Proxy, Cluster], protocol: str
+) -> None:
+    proxy, cluster = wire
+    topics = cluster.topics()
+    flags = (NAME.replace("once", protocol), "kafka.settle_interval_ms=10", f"kafka.group_protocol={protocol}")
+    settings = cluster.settings(topics, *flags)
+    with Reader(cluster, [topics.results, topics.dead_letters]) as reader:
+        for times in range(1, 4):
+            async with running(settings):
+                cluster.produce(topics.input, mixed(100))
+                await asyncio.to_thread(reader.until_events, 200 * times - 190)
+                proxy.lose_answer(protocol)
+                cluster.produce(topics.input, mixed(100))
+                await until(lambda: proxy.lost_answer, "an answer was lost")
+            assert cluster.committed(topics) == by_now(reader), "what was published is committed"
+            async with running(settings):
+                await asyncio.to_thread(reader.until_events, 200 * times)
+        seen = await asyncio.to_thread(reader.rest)
+    assert len(seen) == 600, "nothing was repeated"
+
+
+def by_now(reader: Reader) -> dict[int, int]:
+    """Up to where each partition has outcomes."""
+    ends: dict[int, int] = {}
+    for partition, offset in map(source_of, reader.rest()):
+        ends[partition] = max(ends.get(partition, 0), offset + 1)
+    return ends
+
+
 def offsets(records: Iterable[Message], group: str) -> dict[int, list[int]]:
     """What the group committed of each partition, in the order in which it was taken."""
     found: dict[int, list[int]] = defaultdict(list)
