@@ -19,6 +19,7 @@ from worker.kafka.committer import Committer, goes_again, never_committed
 from worker.kafka.entries import offsets_of, partitions_of
 from worker.kafka.fetching import Fetching
 from worker.kafka.goodbye import leave
+from worker.kafka.joining import Joining
 from worker.kafka.ledger import Partition, Position
 from worker.kafka.poll_errors import fatal, is_member_over
 from worker.kafka.properties import consumer_properties, patience_s, poll_interval_s
@@ -82,20 +83,18 @@ class Source:
         bounds = window.bounds if window else None
         self._starts = Starts(settings, self._consumer, self.commit, self._watch, bounds)
         self.fetching = Fetching(self._consumer)
+        self._joining = Joining(self._starts.reach)
         self._joins = self._joined = False
 
     def _join(self) -> bool:
         """Whether the group is being joined. False where the broker did not answer what has to be known first."""
-        if self._joins or not self._starts.look():
-            return self._joins
-        self._consumer.subscribe(
-            [self._settings.topics.input],
-            on_assign=self._on_assign,
-            on_revoke=self._on_revoke,
-            on_lost=self._on_lost,
-        )
-        self._joins = True
-        return True
+        if not self._joins and self._starts.look():
+            given, taken, lost = self._on_assign, self._on_revoke, self._on_lost
+            self._consumer.subscribe([self._settings.topics.input], on_assign=given, on_revoke=taken, on_lost=lost)
+            self._joins = True
+        if not self._joined:
+            self._joining.look()
+        return self._joins
 
     def poll(self, timeout_s: float) -> Message | None:
         """The next message, or None. Joins the group, and rebalance callbacks run in here.

@@ -45,6 +45,7 @@ _ASK_S = 1.0
 """How long one question may take, and a commit of what it found."""
 _ALONE_S = 0.3
 """How long, where others of the same question wait for theirs."""
+_REACH_S = 5.0
 _PAUSE_S = 0.2
 """Between a question that failed and the next about the same partitions, at least; and between two such commits."""
 
@@ -97,6 +98,7 @@ class Starts:
     ) -> None:
         """`bounds`: of a replay, which decides where there is no committed offset."""
         self._bounds = bounds
+        self._topic = settings.topics.input
         self._at_end = settings.start == "latest"
         self._patience_s = patience_s(settings)
         self._commit = commit
@@ -125,6 +127,13 @@ class Starts:
             time.sleep(_PAUSE_S)
             return False
         return True
+
+    def reach(self) -> None:
+        """Have the group's coordinator answer something. On any thread, while nothing is assigned; waits for it.
+
+        Raises KafkaException where it does not.
+        """
+        self._scout.committed([(self._topic, 0)], _REACH_S)
 
     def ask(self, partitions: Collection[Partition]) -> None:
         """Begin to find the starts of partitions that were just assigned."""

@@ -1,0 +1,51 @@
+"""Says why a group has assigned nothing yet: a client that waits for its coordinator is told nothing of it.
+
+It may wait for ever. Apache Kafka 4.3.1 was seen to be unable to load what it keeps of a group, after outages: it then
+answers each of its clients that another broker was the coordinator.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+
+import structlog
+from confluent_kafka import KafkaException
+
+from worker.kafka.aside import aside
+
+log = structlog.get_logger(__name__)
+
+_EVERY_S = 30.0
+
+
+class Joining:
+    """Looked at until something is assigned, by the Kafka thread alone."""
+
+    def __init__(self, ask: Callable[[], object]) -> None:
+        """`ask`: asks the group's coordinator something, waits for the answer, and raises KafkaException for none."""
+        self._ask = ask
+        self._since_s = time.monotonic()
+        self._due_s = self._since_s + _EVERY_S
+        self._answer: Future[object] | None = None
+
+    def look(self) -> None:
+        """Say it now and then. Waits for nothing."""
+        if self._answer is not None and self._answer.done():
+            self._say(self._answer)
+            self._answer = None
+        elif self._answer is None and time.monotonic() >= self._due_s:
+            self._due_s = time.monotonic() + _EVERY_S
+            self._answer = aside(self._ask, "joining")
+
+    def _say(self, answer: Future[object]) -> None:
+        try:
+            answer.result()
+            why = "the group's coordinator answers: other members may hold the rebalance up"
+        except KafkaException as error:
+            why = f"the group's coordinator does not answer: {error.args[0].str()}"
+        seconds = round(time.monotonic() - self._since_s)
+        log.warning(
+            "kafka.nothing_assigned", seconds=seconds, why=why, next="wait: see the coordinator's log if it lasts"
+        )
