@@ -95,7 +95,7 @@ def _chaos(arguments: argparse.Namespace, folder: Path) -> list[str]:
             wrong = run.settle()
             found = _verdicts(whole, folder, tell)
     console.print(table.verdicts(arguments.seed, found))
-    for each in (table.faults(whole.done), table.broken(whole.wires)):
+    for each in (table.faults(whole.done), table.broken(whole.wires), *whole.lost_coordinators()):
         console.print(each, markup=False, highlight=False, soft_wrap=True)
     _leave(found, whole.wires, folder)
     return [*(f"stalled: {each}" for each in wrong), *whole.troubles, *whole.producer.refused[:3], *_missed(found)]

@@ -23,6 +23,8 @@ from tests.kafka_server import RealKafka
 PARTITIONS = 8
 _NO_BROKER = "no Kafka broker answered"
 """What a worker ends with that is started while the brokers are away: it promises to start only where they answer."""
+_NOT_LOADED = "Failed to load metadata from __consumer_offsets"
+"""A fault of Apache Kafka (4.3.1) itself."""
 _OUTPUTS = {"message.timestamp.type": "LogAppendTime"}
 """Outcomes bear the time at which they came to be there, so that the first of an event can be told."""
 
@@ -103,6 +105,12 @@ class Arena:
     def _ended(self, name: str, code: int, words: str) -> None:
         if _NO_BROKER not in words:
             self.troubles.append(f"{name} ended by itself with {code}: {words}")
+
+    def lost_coordinators(self) -> list[str]:
+        """What brokers say that cannot load what they keep of a group: none of its clients can go on then, whoever."""
+        logs = [broker.folder / "broker.log" for broker in self.kafka.brokers]
+        lines = [line for log in logs for line in log.read_text(errors="replace").splitlines()]
+        return sorted({line[:300] for line in lines if _NOT_LOADED in line and "Replaying record" in line})[:3]
 
     def late_commits(self) -> dict[str, list[tuple[int, int]]]:
         """Of each group, from when to when in ms a commit of offsets came late to the broker, outside transactions."""
