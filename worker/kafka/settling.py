@@ -151,8 +151,8 @@ class Settling:
     def drain(self, partitions: Sequence[Partition], poll: Callable[[], None] | None = None) -> None:
         """Settle what is in flight of these partitions, as far as it goes by one deadline for all of them.
 
-        `poll`: brings no records, and tells whether a commit was answered. Within a callback there can be none: then
-        what could not be committed is not published either, and left.
+        `poll`: brings no records, tells what became of commits, and lets the group go on with a rebalance that it waits
+        for us with. Within a callback there can be none: what could not be committed is not published then, and left.
         """
         until_s = time.monotonic() + self._settings.drain_deadline_s
         deadline_s = min(until_s, self._polled_s + self._reading.poll_interval_s)
@@ -165,9 +165,9 @@ class Settling:
                 return
             self.step()
             self.collect(min(_LOOK_S, left_s))
-            if blocked and poll is not None:
+            if poll is not None:
                 poll()
-            else:
+            if not blocked:
                 self.settle(min(SETTLE_STEP_S, left_s))
 
     def _is_blocked(self) -> bool:

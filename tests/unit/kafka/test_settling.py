@@ -154,8 +154,22 @@ def test_where_polls_can_tell_of_answers_a_drain_goes_on_when_they_do(desk: Desk
         desk.broker.unanswered = len(polls) < 3
 
     desk.run(desk.settling.drain, [A], poll)
-    assert len(polls) == 3
+    assert len(polls) == 4
     assert desk.broker.committed == {A: 1}
+
+
+def test_a_commit_that_is_refused_in_the_middle_of_a_rebalance_is_sent_again_when_a_poll_has_told(desk: Desk) -> None:
+    desk.assign(A)
+    desk.finish(desk.open(A, 0))
+    desk.broker.answers, polls = False, []
+
+    def poll() -> None:
+        polls.append(1)
+        desk.broker.answers = len(polls) > 1
+
+    desk.run(desk.settling.drain, [A], poll)
+    assert desk.broker.committed == {A: 1}
+    assert len(polls) == 2
 
 
 def test_in_a_transaction_the_commits_beside_it_keep_no_drain_waiting() -> None:
