@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import wait
+
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 from structlog.typing import EventDict
 
+from tests.clusters import PATIENCE_S
 from tests.unit.kafka.test_source import NOWHERE
 from worker.kafka import joining as room
 from worker.kafka.joining import Joining
@@ -36,18 +39,11 @@ def test_why_nothing_is_assigned_is_said_every_half_minute(
         joining.look()
         asked = joining._answer
         assert asked is not None
-        wait_for_answer(asked.done)
+        wait([asked], PATIENCE_S)
         joining.look()
         said = [line for line in logs if line["event"] == "kafka.nothing_assigned"]
         assert [line["seconds"] for line in said] == [30, 60][:times]
         assert why in said[-1]["why"]
-
-
-def wait_for_answer(done: object) -> None:
-    for _ in range(1_000_000):
-        if done():  # type: ignore[operator]
-            return
-    raise AssertionError("no answer")
 
 
 def test_a_coordinator_that_cannot_be_reached_is_an_error_within_seconds() -> None:
