@@ -38,7 +38,7 @@ def test_who_was_never_told_of_its_loss_goes_on_where_the_group_is_and_does_noth
             for _ in range(4):
                 heir.finish(heir.tickets.get(timeout=PATIENCE_S), "heir")
             wait_for(lambda: cluster.committed(topics) == {0: 4}, "the heir does it all")
-        former.thread._source._consumer.incremental_assign([])
+        former.thread._source._member.client.incremental_assign([])
         proxy.mend(lose_heartbeat=True)
         release.set()
         wait_for(lambda: former.abandoned, "what the former owner held is void")

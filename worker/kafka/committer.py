@@ -80,6 +80,8 @@ class Committer:
         fewer positions are asked for than were sent, and after a standstill lower ones: what is read again then may
         have been committed by an answer that comes late, and is not moved back.
         """
+        if not positions:
+            return True
         deadline_s = time.monotonic() + timeout_s
         if not self.unanswered or not positions.items() <= self._sent.items():
             lower = any(self._furthest.get(each, 0) > position.offset for each, position in positions.items())

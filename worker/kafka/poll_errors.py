@@ -30,6 +30,7 @@ _HINTS = {
 }
 
 _MEMBER_OVER = f"ConsumerGroupHeartbeat fatal error: {KafkaError(KafkaError.INVALID_REQUEST).str()}"
+_ID_TAKEN = KafkaError(KafkaError.UNRELEASED_INSTANCE_ID).str()
 
 
 class Gap(Fatal):
@@ -43,6 +44,11 @@ def is_member_over(error: KafkaError) -> bool:
     joins without its subscription, which no broker takes (read in 2.16; some once in an hour of chaos).
     """
     return error.code() == KafkaError._FATAL and _MEMBER_OVER in error.str()
+
+
+def is_id_taken(error: KafkaError) -> bool:
+    """Whether another member has the static id of this one."""
+    return error.code() == KafkaError._FATAL and _ID_TAKEN in error.str()
 
 
 def fatal(settings: KafkaSettings, consumer: Consumer, message: Message) -> Fatal | None:

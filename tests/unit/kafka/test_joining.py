@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 from structlog.typing import EventDict
 
 from tests.clusters import PATIENCE_S
-from tests.unit.kafka.test_source import NOWHERE
+from tests.unit.kafka.test_member import NOWHERE
 from worker.kafka import joining as room
 from worker.kafka.joining import Joining
 from worker.kafka.settings import KafkaSettings

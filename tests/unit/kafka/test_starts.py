@@ -14,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from structlog.typing import EventDict
 
 from tests.broker.test_faults import wait_for
-from tests.unit.kafka.test_source import NOWHERE
+from tests.unit.kafka.test_member import NOWHERE
 from worker.errors import Fatal
 from worker.kafka import starts as room
 from worker.kafka.bounds import Bounds

@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from tests.unit.kafka.test_source import NOWHERE
+from tests.unit.kafka.test_member import NOWHERE
 from worker.kafka import starts as room
 from worker.kafka.ledger import Partition, Position
 from worker.kafka.settings import KafkaSettings

@@ -94,6 +94,6 @@ def test_a_lost_partition_is_not_drained() -> None:
 def test_the_sink_is_let_go_though_the_source_fails_at_its_end() -> None:
     """Else readers of committed transactions wait for an open one until its timeout."""
     bench = Bench()
-    bench.thread._source._failure = Fatal("in a callback")
+    bench.thread._source._member._failure = Fatal("in a callback")
     assert str(bench.thread._leave()) == "in a callback"
     assert bench.sink.closed

@@ -17,8 +17,9 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 from tests.broker.test_faults import wait_for
 from tests.clusters import PATIENCE_S
 from worker.kafka.ledger import Partition
+from worker.kafka.member import Member, _generation
 from worker.kafka.settings import KafkaSettings
-from worker.kafka.source import Source, _membership
+from worker.kafka.source import Source
 from worker.kafka.starts import Start
 
 NOWHERE = "127.0.0.1:1"
@@ -115,32 +116,37 @@ def source(listener: Noting) -> Source:
     return Source(KafkaSettings(bootstrap_servers=NOWHERE), listener)
 
 
+@pytest.fixture
+def member(source: Source) -> Member:
+    return source._member
+
+
 def test_partitions_are_given_up_and_drained_though_there_is_no_membership_any_more(
-    source: Source, listener: Noting
+    source: Source, member: Member, listener: Noting
 ) -> None:
     client: Any = Leaving()
-    source._consumer = client
-    source.membership = "that of before"
-    source._on_revoke(client, [TopicPartition("images", 3)])
+    member.client = client
+    member.generation = "that of before"
+    member._on_revoke(client, [TopicPartition("images", 3)])
     assert listener.heard == [("images", 3)]
     assert client.unassigned == [TopicPartition("images", 3)]
     assert source.membership is None, "a transaction would send its offsets with one that is over"
-    source._raise_failure()
+    member._raise_failure()
 
 
 def test_a_client_that_is_closed_has_no_membership() -> None:
     consumer = Consumer({"bootstrap.servers": NOWHERE, "group.id": "images", "log_level": 0})
     consumer.close()
-    assert _membership(consumer) is None
+    assert _generation(consumer) is None
 
 
 def test_after_the_poll_interval_all_is_void_and_begins_again_where_the_group_is_though_no_callback_says_it_was_lost(
-    source: Source, listener: Noting
+    source: Source, member: Member, listener: Noting
 ) -> None:
     client: Any = Expired()
-    source._consumer = source.fetching._consumer = client
-    source._starts._asker._client = source._starts._scout._client = client
-    source._on_assign(client, [TopicPartition("images", 1), TopicPartition("images", 0)])
+    member.client = member.fetching._consumer = client
+    member.starts._asker._client = member.starts._scout._client = client
+    member._on_assign(client, [TopicPartition("images", 1), TopicPartition("images", 0)])
     wait_for(lambda: source.poll(0) is not None or len(listener.starts) == 2, "both begin")
     client.forget()
     listener.given.clear()
@@ -152,8 +158,8 @@ def test_after_the_poll_interval_all_is_void_and_begins_again_where_the_group_is
     source.fetching.resume()
     assert client.resumed == []
     client.paused.clear()
-    source._on_revoke(client, [TopicPartition("images", 1)])
-    source._on_assign(client, [TopicPartition("images", 2)])
+    member._on_revoke(client, [TopicPartition("images", 1)])
+    member._on_assign(client, [TopicPartition("images", 2)])
     assert client.assigned == [2]
     assert client.paused == [2, 0]
     assert listener.given == [("images", 2), ("images", 0)]
@@ -162,34 +168,34 @@ def test_after_the_poll_interval_all_is_void_and_begins_again_where_the_group_is
     assert listener.starts == {("images", 2): 72, ("images", 0): 70}
     assert sorted(client.sought) == [(0, 70), (2, 72)]
     assert sorted(client.resumed) == [0, 2]
-    source._on_assign(client, [])
+    member._on_assign(client, [])
     assert client.paused == [2, 0], "once"
 
 
 class Over(Leaving):
     """A client whose goodbye calls back what it had to say still."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, member: Member) -> None:
         super().__init__()
-        self.source = source
+        self.member = member
         self.gone = threading.Event()
 
     def close(self) -> None:
         client: Any = self
-        self.source._on_revoke(client, [TopicPartition("images", 0)])
+        self.member._on_revoke(client, [TopicPartition("images", 0)])
         self.gone.set()
 
 
 def test_a_member_that_is_over_calls_nothing_back_and_the_next_one_fetches_no_more_than_it_did(
-    source: Source, listener: Noting
+    source: Source, member: Member, listener: Noting
 ) -> None:
-    client: Any = Over(source)
-    source._consumer = client
+    client: Any = Over(member)
+    member.client = client
     source.fetching.paused = True
     source._begin_anew(KafkaError(KafkaError._FATAL))
     assert client.gone.wait(PATIENCE_S)
     assert listener.heard == []
-    assert source._consumer is not client
+    assert source._member is not member
     assert source.fetching.paused, "the intake is paused still, and says when to go on"
 
 
@@ -204,13 +210,13 @@ class Endless:
 
 
 def test_a_goodbye_that_is_not_answered_keeps_no_worker_from_leaving_and_later_callbacks_do_nothing(
-    source: Source, listener: Noting, monkeypatch: pytest.MonkeyPatch
+    source: Source, member: Member, listener: Noting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("worker.kafka.goodbye._GOODBYE_S", 0.01)
     client = Endless()
-    source._consumer = client  # type: ignore[assignment]
+    member.client = client  # type: ignore[assignment]
     source.close()
     assert not client.let_go.is_set()
-    source._on_revoke(Leaving(), [TopicPartition("t", 0)])  # type: ignore[arg-type]
+    member._on_revoke(Leaving(), [TopicPartition("t", 0)])  # type: ignore[arg-type]
     assert listener.heard == []
     client.let_go.set()
