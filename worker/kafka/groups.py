@@ -99,7 +99,10 @@ class GroupLook:
     def committed(self, topic: str, numbers: Iterable[int], timeout_s: float = _TIMEOUT_S) -> dict[int, Position]:
         """The committed offsets of the partitions that have one."""
         wanted = [TopicPartition(topic, number) for number in numbers]
-        found = self._ask(lambda: _checked(self._asker.committed(wanted, timeout=timeout_s)), timeout_s)
+        try:
+            found = self._ask(lambda: _checked(self._asker.committed(wanted, timeout=timeout_s)), timeout_s)
+        finally:
+            self._asker.poll(0)  # what it was told of an outage would gather
         return {e.partition: Position(e.offset, metadata=e.metadata or "") for e in found if e.offset >= 0}
 
     def set(self, topic: str, positions: Mapping[int, Position]) -> None:

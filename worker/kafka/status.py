@@ -127,14 +127,16 @@ class Reporter:
             self.metrics.lag.labels(*labels).set(status.lag or 0)
         statuses += tuple(_not_begun(partition, now_s - since_s) for partition, since_s in self.source.waiting.items())
         for status in statuses:
-            is_stuck = status.standstill_s >= self.stuck_after_s
-            self.metrics.stuck.labels(status.topic, str(status.partition)).set(is_stuck)
-        stuck = [status for status in statuses if status.standstill_s >= self.stuck_after_s]
+            self.metrics.stuck.labels(status.topic, str(status.partition)).set(self._is_stuck(status))
+        stuck = [*filter(self._is_stuck, statuses)]
         self._say_stuck(stuck)
         self.metrics.in_flight.set(self.ledger.in_flight)
         self.metrics.in_flight_bytes.set(self.ledger.in_flight_bytes)
         lines = tuple(status.standstill for status in stuck)
         self.snapshot = Snapshot(statuses, self.ledger.in_flight, self.source.fetching.paused, lines)
+
+    def _is_stuck(self, status: PartitionStatus) -> bool:
+        return status.standstill_s >= self.stuck_after_s
 
     def _say_stuck(self, stuck: Sequence[PartitionStatus]) -> None:
         """Log each stuck record once, and each partition that does not begin."""
