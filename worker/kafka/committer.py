@@ -83,29 +83,33 @@ class Committer:
         if not positions:
             return True
         deadline_s = time.monotonic() + timeout_s
-        if not self.unanswered or not positions.items() <= self._sent.items():
-            lower = any(self._furthest.get(each, 0) > position.offset for each, position in positions.items())
-            missing = self._missing(positions, deadline_s) if lower else positions
-            if missing is None or (missing and self._must_wait(lower)):
-                return False
-            self._begin(positions, missing)
-        while self._missing(positions, deadline_s) != {}:
-            if time.monotonic() >= deadline_s:
-                return False
-            time.sleep(_LOOK_AGAIN_S)
-        return True
+        is_under_way = self.unanswered and positions.items() <= self._sent.items()
+        return (is_under_way or self._sends(positions, deadline_s)) and self._holds(positions, deadline_s)
 
-    def _must_wait(self, lower: bool) -> bool:
-        """Whether what is under way must be answered first. Within a callback nothing is heard, nor waited for."""
-        return self.is_overdue or (lower and self.unanswered > 0)
+    def _sends(self, positions: Mapping[Partition, Position], deadline_s: float) -> bool:
+        """Send what the group does not hold. False where that is not known, or an earlier one must be answered first.
 
-    def _begin(self, positions: Mapping[Partition, Position], missing: Mapping[Partition, Position]) -> None:
+        Within a callback no answer is heard, nor waited for.
+        """
+        lower = any(self._furthest.get(each, 0) > position.offset for each, position in positions.items())
+        missing = self._missing(positions, deadline_s) if lower else positions
+        if missing is None or (missing and (self.is_overdue or (lower and self.unanswered))):
+            return False
         self._sent = dict(positions)
         for partition, position in missing.items():
             self._furthest[partition] = max(position.offset, self._furthest.get(partition, 0))
         if missing:
             self.unanswered += 1
             self._send(missing)
+        return True
+
+    def _holds(self, positions: Mapping[Partition, Position], deadline_s: float) -> bool:
+        """Whether the group holds them in time."""
+        while self._missing(positions, deadline_s) != {}:
+            if time.monotonic() >= deadline_s:
+                return False
+            time.sleep(_LOOK_AGAIN_S)
+        return True
 
     def answered(self) -> None:
         """Note that a commit was taken or refused."""

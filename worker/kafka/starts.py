@@ -137,7 +137,7 @@ class Starts:
 
     def ask(self, partitions: Collection[Partition]) -> None:
         """Begin to find the starts of partitions that were just assigned."""
-        wanted = {*partitions, *self._void()}
+        wanted = {*partitions, *self._note_standstill()}
         since_s = {partition: self.waiting.get(partition, self._looked_s) for partition in wanted}
         self.forget(wanted)
         self.waiting |= since_s
@@ -162,13 +162,13 @@ class Starts:
         """
         if not self.waiting:
             return {}
-        if void := self._void():
+        if void := self._note_standstill():
             self.ask(void)
         self._go_on()
         return self._pinned()
 
-    def _void(self) -> set[Partition]:
-        """What must be asked anew, if the thread stood still for too long since it was here last."""
+    def _note_standstill(self) -> set[Partition]:
+        """What must be asked anew, since the thread was not here for too long."""
         before_s, self._looked_s = self._looked_s, time.monotonic()
         return set(self.waiting) if self._looked_s - before_s >= self._patience_s else set()
 
