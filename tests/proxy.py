@@ -15,7 +15,6 @@ INIT_PRODUCER_ID, END_TXN = 22, 26
 _OFFSET_COMMIT = 8
 _HEARTBEAT = 68
 """ConsumerGroupHeartbeat, the API of KIP-848."""
-_INVALID_REQUEST = 42
 WRITES = {0, _OFFSET_COMMIT, INIT_PRODUCER_ID, 24, 25, END_TXN, 28}
 """Produce, OffsetCommit, InitProducerId, AddPartitionsToTxn, AddOffsetsToTxn, EndTxn, TxnOffsetCommit."""
 
@@ -30,7 +29,7 @@ class Proxy:
         self._cut_off: bytes | None = None
         self._lose_heartbeat_of: bytes | None = None
         self._lose_answer_of: bytes | None = None
-        self._refuse_heartbeat_of: bytes | None = None
+        self._refuse_heartbeat_of: tuple[bytes, int] | None = None
         self._delay_next: tuple[int, bytes] | None = None
         self._delayed: bytes | None = None
         self._unsteady: tuple[bytes, Random, float] | None = None
@@ -59,9 +58,9 @@ class Proxy:
         """Whether that has come to pass."""
         return self._lose_answer_of is None
 
-    def refuse_heartbeat(self, client: str) -> None:
-        """Answer its next heartbeat in the broker's place: that it is an invalid request."""
-        self._refuse_heartbeat_of = client.encode()
+    def refuse_heartbeat(self, client: str, code: int) -> None:
+        """Answer its next heartbeat in the broker's place, with this error."""
+        self._refuse_heartbeat_of = (client.encode(), code)
 
     def delay(self, client: str, api: int) -> None:
         """Keep this client's next request of a kind, and end the connection that it comes on."""
@@ -107,9 +106,9 @@ class Proxy:
                     self._lose_answer_of = None
                     self._deliver(request)
                     break
-                if key == _HEARTBEAT and name == self._refuse_heartbeat_of:
+                if key == _HEARTBEAT and self._refuse_heartbeat_of and name == self._refuse_heartbeat_of[0]:
+                    client.sendall(_refusal(request, self._refuse_heartbeat_of[1]))
                     self._refuse_heartbeat_of = None
-                    client.sendall(_invalid(request))
                     continue
                 if (key, name) == self._delay_next:
                     self._delay_next, self._delayed = None, request
@@ -137,9 +136,9 @@ class Proxy:
         return loses
 
 
-def _invalid(heartbeat: bytes) -> bytes:
+def _refusal(heartbeat: bytes, code: int) -> bytes:
     """The answer to a heartbeat (ConsumerGroupHeartbeatResponse, version 0) that a broker does not take."""
-    body = heartbeat[8:12] + struct.pack(">xihxxiibx", 0, _INVALID_REQUEST, 0, 0, -1)
+    body = heartbeat[8:12] + struct.pack(">xihxxiibx", 0, code, 0, 0, -1)
     return struct.pack(">i", len(body)) + body
 
 

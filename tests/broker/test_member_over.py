@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from confluent_kafka import KafkaError
 from structlog.typing import EventDict
 
+from tests.broker.test_bad_clusters import failure
 from tests.broker.test_delivery import assert_in_order, mixed
 from tests.clusters import Cluster, Reader, source_of
 from tests.proxy import Proxy
@@ -33,7 +35,7 @@ async def test_another_member_goes_on_in_its_place_and_does_nothing_again(
             await asyncio.to_thread(reader.until_events, 100)
             await until(lambda: cluster.committed(topics) == cluster.ends(topics.input), "all is committed")
             for times in (1, 2):
-                proxy.refuse_heartbeat("over")
+                proxy.refuse_heartbeat("over", KafkaError.INVALID_REQUEST)
                 await until(lambda: refused(logs) == times, "the member is over")  # noqa: B023
                 cluster.produce(topics.input, mixed(100))
                 await asyncio.to_thread(reader.until_events, 100 + 100 * times)
@@ -41,6 +43,21 @@ async def test_another_member_goes_on_in_its_place_and_does_nothing_again(
         seen = reader.rest()
     assert len(seen) == len(set(map(source_of, seen))) == 300
     assert_in_order(seen)
+
+
+@pytest.mark.long
+async def test_a_group_that_its_coordinator_knows_no_more_ends_the_worker_which_says_what_that_may_mean(
+    wire: tuple[Proxy, Cluster],
+) -> None:
+    """No broker was brought to forget a group that has members, so the wire says it."""
+    proxy, cluster = wire
+    topics = cluster.topics()
+    own = ("kafka.group_protocol=consumer", 'kafka.properties."client.id"="forgotten"')
+    ended = asyncio.create_task(failure(cluster, topics, *own))
+    cluster.produce(topics.input, mixed(10))
+    await until(lambda: cluster.committed(topics) == cluster.ends(topics.input), "all is committed")
+    proxy.refuse_heartbeat("forgotten", KafkaError.GROUP_ID_NOT_FOUND)
+    assert "the group is not known any more" in await ended
 
 
 def refused(logs: list[EventDict]) -> int:

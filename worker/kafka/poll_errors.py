@@ -24,6 +24,8 @@ _HINTS = {
     KafkaError.FENCED_INSTANCE_ID: "another worker has taken over kafka.group_instance_id: give each its own",
     KafkaError.UNRELEASED_INSTANCE_ID: "another worker has this kafka.group_instance_id: give each its own, or wait "
     "until the session of one that died has ended",
+    KafkaError.GROUP_ID_NOT_FOUND: "the group is not known any more, so its offsets may be gone, and a new one begins "
+    "where kafka.start says: look with `image-worker offsets show`, and move it with `image-worker offsets set`",
     KafkaError.INCONSISTENT_GROUP_PROTOCOL: _ANOTHER_PROTOCOL,
     KafkaError.UNSUPPORTED_VERSION: "the cluster does not know this protocol: set kafka.group_protocol to classic",
     KafkaError._UNSUPPORTED_FEATURE: "the cluster does not know this protocol: set kafka.group_protocol to classic",
