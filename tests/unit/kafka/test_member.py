@@ -8,6 +8,7 @@ are fakes. A closed client is real, and has no membership either. The last is in
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -197,6 +198,19 @@ def test_a_member_that_is_over_calls_nothing_back_and_the_next_one_fetches_no_mo
     assert listener.heard == []
     assert source._member is not member
     assert source.fetching.paused, "the intake is paused still, and says when to go on"
+
+
+def test_an_id_that_is_taken_for_longer_than_a_session_is_another_workers(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = KafkaError(KafkaError._FATAL, KafkaError(KafkaError.UNRELEASED_INSTANCE_ID).str())
+    assert not source._can_begin_anew(taken), "no member of ours was over"
+    source._member.joined = True
+    source._begin_anew(KafkaError(KafkaError._FATAL))
+    assert source._can_begin_anew(taken)
+    over_s = time.monotonic()
+    monkeypatch.setattr("time.monotonic", lambda: over_s + 60.0)
+    assert not source._can_begin_anew(taken)
 
 
 class Endless:
