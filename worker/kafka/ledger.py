@@ -12,7 +12,8 @@ A settlement has no more than `AT_ONCE` of them, and the partitions take turns. 
 repeats in at-least-once and a transaction too long for its time limit in exactly-once, has a bound.
 
 Gaps in the offsets (transaction markers, compaction) need no care: a record stands for the offsets from the record
-before it on, so that nothing is left open between two that are done.
+before it on, so that nothing is left open between two that are done; one that an earlier owner did likewise, since what
+was open before it then may have been compacted away.
 
 Every assignment of a partition has an epoch of its own. A ticket carries the epoch it was opened in; once the partition
 is revoked or lost its tickets are void, and neither a late result nor a settlement under way can move an offset that
@@ -169,6 +170,7 @@ class Ledger:
         follows = lane.follows
         lane.read(offset, leader_epoch)
         if offset in lane.progress:
+            lane.progress = lane.progress.after([(follows, offset + 1)])
             return None
         ticket = Ticket(record, lane.epoch, now_s, size_bytes, follows)
         lane.tickets[offset] = ticket

@@ -44,6 +44,8 @@ class Books(RuleBasedStateMachine):
         self.ledger = Ledger(in_order=self.in_order, at_once=self.at_once)
         self.log: dict[Partition, list[int]] = {partition: [] for partition in PARTITIONS}
         """The offsets at which there are records."""
+        self.compacted: set[Partition] = set()
+        """Where records are gone that may have been the next to be done."""
         self.committed: dict[Partition, Position] = {}
         self.settled: dict[Partition, list[int]] = {partition: [] for partition in PARTITIONS}
         """In the order in which they were."""
@@ -63,6 +65,14 @@ class Books(RuleBasedStateMachine):
     def append(self, partition: Partition, gap: int) -> None:
         end = self.log[partition][-1] + 1 if self.log[partition] else 0
         self.log[partition].append(end + gap)
+
+    @rule(partition=partitions, place=strategies.integers(0, 9))
+    def compact(self, partition: Partition, place: int) -> None:
+        """What nobody reads just then and nobody did, but never the newest record, which Kafka keeps."""
+        rest = [offset for offset in self.log[partition][:-1] if offset not in self.settled[partition]]
+        if partition not in self.reads and rest:
+            self.log[partition].remove(rest[place % len(rest)])
+            self.compacted.add(partition)
 
     @rule(partition=partitions)
     def assign(self, partition: Partition) -> None:
@@ -204,6 +214,8 @@ class Books(RuleBasedStateMachine):
         """Whatever went before, a worker that reads on to the end leaves nothing undone."""
         for partition in PARTITIONS:
             self.assign(partition)
+            if partition in self.compacted:
+                self.append(partition, gap=0)  # or nothing may be left to settle, and so to commit
             while self.reads[partition] < len(self.log[partition]):
                 self.read(partition, size=0)
         for ticket in self.live:

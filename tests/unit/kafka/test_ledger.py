@@ -188,6 +188,19 @@ def test_a_new_owner_takes_only_the_rest_in_and_commits_past_what_was_done_befor
     assert settle(ledger, left[2]) == Position(17)
 
 
+def test_what_compaction_took_before_records_that_an_earlier_owner_did_holds_no_commit_back() -> None:
+    ledger = Ledger(in_order=False)
+    ledger.assign(PARTITIONS[0], Progress(2, ((3, 5),)))
+    for offset in (3, 4):
+        assert ledger.open(record(PARTITIONS[0], offset), now_s=0.0, size_bytes=1) is None
+    ticket = ledger.open(record(PARTITIONS[0], 7), now_s=0.0, size_bytes=1)
+    assert ticket is not None
+    ledger.finish(ticket, outcome_of(ticket))
+    settlement = ledger.take()
+    assert settlement is not None
+    assert ledger.positions(settlement)[PARTITIONS[0]].offset == 8
+
+
 def test_the_gaps_that_transactions_leave_are_no_stretches_of_their_own() -> None:
     ledger = Ledger(in_order=False, at_once=10_000)
     ledger.assign(PARTITIONS[0], Progress(0))
