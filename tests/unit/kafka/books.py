@@ -8,7 +8,16 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hypothesis import strategies
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
+from hypothesis.stateful import (
+    Bundle,
+    MultipleResults,
+    RuleBasedStateMachine,
+    consumes,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+)
 
 from worker.kafka import progress
 from worker.kafka.ledger import Ledger, Partition, Position, Settlement, Ticket
@@ -102,6 +111,24 @@ class Books(RuleBasedStateMachine):
         self.opened.add(ticket)
         return ticket
 
+    @rule(
+        target=tickets, partition=partitions, finished=strategies.lists(strategies.booleans(), min_size=1, max_size=6)
+    )
+    def work(self, partition: Partition, finished: list[bool]) -> MultipleResults[Ticket]:
+        """A round of what a worker does all day: by single steps few of them come as far as a commit."""
+        self.assign(partition)
+        left = []
+        for is_finished in finished:
+            ticket = self.read(partition, size=1)
+            if is_finished:
+                self.finish(ticket)
+            else:
+                left.append(ticket)
+        self.take()
+        if self.under_way is not None:
+            self.settle()
+        return multiple(*left)
+
     @rule(ticket=consumes(tickets))
     def finish(self, ticket: Ticket) -> None:
         if ticket not in self.lost:
@@ -165,7 +192,7 @@ class Books(RuleBasedStateMachine):
         if self.in_order:
             assert done == Progress(position.offset, topic_id=IDS[partition])
         read = self.log[partition][: self.reads[partition]]
-        assert [offset for offset in read if offset in done] == sorted(self.settled[partition])
+        assert [offset for offset in self.log[partition] if offset in done] == sorted(self.settled[partition])
         self.check_leader_epoch(partition, position, read)
         self.committed[partition] = position
 
