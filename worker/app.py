@@ -169,6 +169,9 @@ class Worker:
         asked.cancel()
         log.info("worker.stopping", drain_deadline_s=self.settings.kafka.drain_deadline_s)
         kafka.stop(drain=not any(failure.done() for failure in failures))
+        await asyncio.wait([ended, *failures], return_when=asyncio.FIRST_COMPLETED)
+        # What failed hands no outcome in that a drain would wait for.
+        kafka.stop(drain=False)
         await asyncio.wait([ended])
         for failure in failures:
             if failure.done():

@@ -113,6 +113,25 @@ async def test_a_replay_that_was_begun_of_the_old_one_is_not_gone_on_with(broker
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
+@pytest.mark.parametrize("delivery", [pytest.param("at-least-once", marks=pytest.mark.long), "exactly-once"])
+async def test_one_that_is_deleted_for_good_stops_a_worker_that_has_nothing_to_do(
+    broker: Cluster, monkeypatch: pytest.MonkeyPatch, protocol: str, delivery: str
+) -> None:
+    """No commit and no poll tells of it."""
+    monkeypatch.setattr("worker.kafka.topic_id._GONE_S", 2.0)
+    topics = broker.topics(partitions=1)
+    refresh = 'kafka.consumer_properties."topic.metadata.refresh.interval.ms"=2000'
+    flags = (f"kafka.group_protocol={protocol}", f"kafka.delivery={delivery}", refresh)
+    broker.produce(topics.input, [event(n) for n in range(5)])
+    run = asyncio.create_task(Worker(broker.settings(topics, *flags), FreeClassifier()).run())
+    await until(lambda: broker.committed(topics) == {0: 5}, "it is done")
+    admin = broker.admin()
+    await asyncio.to_thread(admin.delete_topics([topics.input])[topics.input].result, PATIENCE_S)
+    with pytest.raises(Fatal, match=r"was deleted: for 2 s .*; create it again, or see kafka.topics.input"):
+        await asyncio.wait_for(run, PATIENCE_S)
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
 @pytest.mark.parametrize("count", [3, 9], ids=["shorter", "longer"])
 async def test_while_a_worker_reads_it_it_stops_and_nothing_of_the_new_one_is_passed_over(
     broker: Cluster, protocol: str, count: int

@@ -6,12 +6,14 @@ import asyncio
 import json
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from structlog.typing import EventDict
 
 from tests.cli import error_line, image_worker
 from tests.clusters import PATIENCE_S, Cluster, Topics, event
@@ -19,6 +21,8 @@ from tests.e2e.test_health import a_host_that_never_answers
 from tests.kafka_server import free_ports
 from tests.workers import until, worker_process
 from worker.app import Worker
+from worker.errors import Fatal
+from worker.models.classifier import PixelBatch, ScoreBatch
 from worker.testing import FreeClassifier
 
 FAST = "kafka.group_protocol=consumer"
@@ -111,6 +115,38 @@ async def test_a_second_signal_leaves_at_once_and_commits_nothing_unfinished(
     assert embedded.ends(topics.dead_letters) == {}
     await asyncio.to_thread(psutil.wait_procs, family, timeout=PATIENCE_S)
     assert not any(each.is_running() and each.status() != psutil.STATUS_ZOMBIE for each in family)
+
+
+class Dying(FreeClassifier):
+    """Its device fails when it is told to; before that it hangs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.armed, self.at_work, self.dies = False, threading.Event(), threading.Event()
+
+    def predict(self, batch: PixelBatch) -> ScoreBatch:
+        if self.armed:
+            self.at_work.set()
+            self.dies.wait()
+            raise Fatal("the device failed")
+        return super().predict(batch)
+
+
+async def test_what_fails_in_a_drain_ends_it_for_its_outcome_never_comes(
+    embedded: Cluster, logs: list[EventDict]
+) -> None:
+    topics, model = embedded.topics(), Dying()
+    worker = Worker(embedded.settings(topics, FAST, "kafka.drain_deadline_s=240"), model)
+    run = asyncio.create_task(worker.run())
+    await until(lambda: worker.status()["assignment"] != [], "it has partitions")
+    model.armed = True
+    embedded.produce(topics.input, [event(1)])
+    await until(model.at_work.is_set, "it is at work")
+    worker.stop()
+    await until(lambda: any(line["event"] == "worker.stopping" for line in logs), "it drains")
+    model.dies.set()
+    with pytest.raises(Fatal, match="the device failed"):
+        await asyncio.wait_for(run, PATIENCE_S)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Says why a group has assigned nothing yet: a client that waits for its coordinator is told nothing of it.
+"""Says why a group assigns nothing, at first or after a loss: a client that waits for its coordinator hears nothing.
 
 It may wait for ever. Apache Kafka 4.3.1 was seen to be unable to load what it keeps of a group, after outages: it then
 answers each of its clients that another broker was the coordinator.
@@ -21,7 +21,7 @@ _EVERY_S = 30.0
 
 
 class Joining:
-    """Looked at until something is assigned, by the Kafka thread alone."""
+    """Looked at until something is assigned again, by the Kafka thread alone."""
 
     def __init__(self, ask: Callable[[], object]) -> None:
         """`ask`: asks the group's coordinator something, waits for the answer, and raises KafkaException for none."""

@@ -80,7 +80,8 @@ class Member:
         bounds = window.bounds if window else None
         self.starts = Starts(settings, self.client, self.committer.commit, watch, bounds)
         self.fetching = Fetching(self.client)
-        self._joining = Joining(self.starts.reach)
+        self._joining: Joining | None = Joining(self.starts.reach)
+        """While nothing is assigned, or may be."""
 
     def poll(self, timeout_s: float) -> Message | None:
         """The next message, an error among them, or None. Joins the group, and rebalance callbacks run in here.
@@ -113,7 +114,7 @@ class Member:
         Where the coordinator is away just then and a commit ends, librdkafka 2.16 takes a member of the new protocol to
         have left, and has it go on with all that it had when it is taken in again (seen).
         """
-        self.generation = None
+        self._void()
         self._expired = set(self._given)
         self.starts.forget(self._expired)
         self.fetching.stop(self._expired)
@@ -139,7 +140,7 @@ class Member:
             given, taken, lost = self._on_assign, self._on_revoke, self._on_lost
             self.client.subscribe([self._topic], on_assign=given, on_revoke=taken, on_lost=lost)
             self._joins = True
-        if not self.joined:
+        if self._joining is not None:
             self._joining.look()
         return self._joins
 
@@ -158,7 +159,7 @@ class Member:
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         def act() -> None:
-            self.joined = True
+            self.joined, self._joining = True, None
             self.generation = _generation(consumer)
             given, again = partitions_of(partitions), sorted(self._expired)
             self._expired.clear()
@@ -184,7 +185,7 @@ class Member:
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         def act() -> None:
-            self.generation = None
+            self._void()
             self._forget(partitions)
             self._listener.lost(partitions_of(partitions))
             consumer.incremental_unassign(partitions)
@@ -200,6 +201,10 @@ class Member:
                 _refused(refusal)
 
         self._guarded(act)
+
+    def _void(self) -> None:
+        """The membership is over, until the group says more."""
+        self.generation, self._joining = None, Joining(self.starts.reach)
 
     def _forget(self, partitions: Iterable[TopicPartition]) -> None:
         self._given.difference_update(partitions_of(partitions))

@@ -8,6 +8,7 @@ poll, though the thread went on: a drain makes none, and so has no longer than t
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from queue import Empty, SimpleQueue
@@ -94,6 +95,8 @@ class Settling:
         self._step_s = self._polled_s = time.monotonic()
         self._stood_still_s = 0.0
         """For how long, while something was in flight that still is."""
+        self.leave_by_s = math.inf
+        """When (monotonic) every drain is over, since the worker stops. Set by any thread."""
 
     def finish(self, ticket: Ticket, outcome: Outcome) -> None:
         """Hand in the outcome of a ticket. From any thread."""
@@ -155,24 +158,31 @@ class Settling:
         for us with. Within a callback there can be none: what could not be committed is not published then, and left.
         """
         until_s = time.monotonic() + self._settings.drain_deadline_s
-        deadline_s = min(until_s, self._polled_s + self._reading.poll_interval_s)
         while any(map(self._ledger.in_flight_of, partitions)):
-            left_s, blocked = deadline_s - time.monotonic(), self._is_blocked()
+            self.step()
+            if poll is not None:
+                poll()
+            left_s, blocked = self._left_s(until_s), self._is_blocked()
             if left_s <= 0 or (blocked and poll is None):
                 left = sum(map(self._ledger.in_flight_of, partitions))
                 event = "kafka.drain_deadline" if left_s <= 0 else "kafka.drain_unanswered"
                 log.warning(event, left_to_the_next_owner=left)
                 return
-            self.step()
             self.collect(min(_LOOK_S, left_s))
-            if poll is not None:
-                poll()
             if not blocked:
                 self.settle(min(SETTLE_STEP_S, left_s))
 
+    def _left_s(self, until_s: float) -> float:
+        """Of a drain: no longer than the worker has to leave, nor than the group waits for a poll."""
+        return min(until_s, self.leave_by_s, self._polled_s + self._reading.poll_interval_s) - time.monotonic()
+
     def _is_blocked(self) -> bool:
-        """Whether what is settled next could not be committed, since the last commit must be answered first."""
-        return self._commits and self._reading.unanswered and not self._ledger.is_settling
+        """Whether what is settled next could not be committed.
+
+        The last commit must be answered first, or the group has to take this member in again.
+        """
+        lacks = self._reading.unanswered if self._commits else self._reading.membership is None
+        return lacks and not self._ledger.is_settling
 
     def forget(self, partitions: Sequence[Partition]) -> None:
         """Void what is in flight of partitions that were given up or lost."""

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import closing
+from contextlib import closing, suppress
 
 import structlog
 from confluent_kafka import Message
@@ -71,7 +71,6 @@ class KafkaThread:
         self._taken_in: list[Ticket] = []
         """Tickets that are not handed over yet."""
         self._stop = threading.Event()
-        self._drain_at_stop = True
         self._leaving = False
         self._thread = threading.Thread(target=self._run, name="kafka", daemon=True)
         self.ended: Future[None] = Future()
@@ -92,8 +91,13 @@ class KafkaThread:
         self._intake.held_back = yes
 
     def stop(self, *, drain: bool = True) -> None:
-        """Begin to leave, settling what is in flight within the drain deadline, or nothing more. From any thread."""
-        self._drain_at_stop = drain
+        """Begin to leave, settling what is in flight within the drain deadline, or nothing more. From any thread.
+
+        One deadline, for rebalances in the meantime as well. A drain under way ends when it is told that nothing more
+        is to be settled.
+        """
+        leave_by_s = time.monotonic() + (self._settings.drain_deadline_s if drain else 0.0)
+        self._settling.leave_by_s = min(self._settling.leave_by_s, leave_by_s)
         self._stop.set()
 
     # Rebalances: called inside poll and close, on this thread.
@@ -130,8 +134,6 @@ class KafkaThread:
             while not self._stop.is_set() and not self._sink.open(SETTLE_STEP_S):
                 self._settling.step()
             self._work()
-            if self._drain_at_stop:
-                self._settling.drain(self._ledger.partitions, self._hear)
         except BaseException as error:  # noqa: BLE001 - whoever awaits `ended` raises it
             failure = error
         left = self._leave()
@@ -142,19 +144,23 @@ class KafkaThread:
             self.ended.set_exception(failure)
 
     def _work(self) -> None:
+        """Until a stop or a gap; then settle what is left, which whoever moves the group past a gap would pass over."""
+        gap: Gap | None = None
         try:
             while not self._stop.is_set():
                 self._cycle()
-        except Gap:
-            # What came before the gap is not done yet, and whoever moves the group past the gap moves it past that.
-            self._settling.drain(self._ledger.partitions)
-            raise
+        except Gap as found:
+            gap = found
+        self._settling.drain(self._ledger.partitions, self._hear)
+        if gap is not None:
+            raise gap
 
     def _hear(self) -> None:
-        """Hear of commits and rebalances, and take nothing more in."""
+        """Hear of commits and rebalances, and take nothing more in. A gap is of no concern any more."""
         if not self._source.fetching.paused:
             self._source.fetching.pause()
-        self._admit(_BUSY_POLL_S)
+        with suppress(Gap):
+            self._admit(_BUSY_POLL_S)
 
     def _leave(self) -> BaseException | None:
         """Leave the group and let go of the broker. What is not settled by now is not committed."""

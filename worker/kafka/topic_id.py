@@ -4,6 +4,9 @@ Nothing else tells the two apart. librdkafka reads on in the new one from where 
 enough by then (seen in 2.16). So the id travels in every commit (progress.py), and is compared where partitions are
 assigned, before anything is read, and then as often as the consumer looks for new partitions. What is committed until
 that is noticed names the topic that it was meant for, and so stops whoever reads it next.
+
+One that is deleted for good is told of by nothing else either, where there is nothing to commit: the group takes its
+partitions away without a word (seen on Apache Kafka 4.3.1).
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ import time
 from concurrent.futures import Future
 
 import structlog
-from confluent_kafka import KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._topic import TopicDescription
 
@@ -27,6 +30,8 @@ from worker.kafka.settings import KafkaSettings
 log = structlog.get_logger(__name__)
 
 _ASK_S = 1.0
+_GONE_S = 30.0
+"""How long its brokers say that there is no such topic before they are believed: one that starts may not know it."""
 _NONE = "A" * 22
 """Sixteen zero bytes: what brokers say that give topics no ids (before Kafka 2.8)."""
 
@@ -49,6 +54,8 @@ class TopicWatch:
         self._admin = open_client(AdminClient, client_properties(settings), ClientErrors("topic"))
         self._known: str | None = None
         """The id as it was first heard of here, from the cluster or from a commit."""
+        self._gone_s: float | None = None
+        """Since when (monotonic) the brokers say that it is no more."""
         self._mute = False
         """Whether the cluster did not say it when it was asked first."""
         self._question: Future[TopicDescription] | None = None
@@ -57,9 +64,9 @@ class TopicWatch:
         self._every_s = interval_ms / 1000 if interval_ms > 0 else math.inf
 
     def look(self) -> None:
-        """Ask where it is time to, and see what was answered; waits for nothing. Raises Gap where it is another topic.
+        """Ask where it is time to, and see what was answered; waits for nothing.
 
-        Gap, since what was read before can still be settled.
+        Raises Gap where it is another topic, or none: Gap, since what was read before can still be settled.
         """
         if self._question is None and time.monotonic() >= self._due_s:
             self._ask()
@@ -85,6 +92,7 @@ class TopicWatch:
 
     def _ask(self) -> Future[TopicDescription]:
         self._due_s = time.monotonic() + self._every_s
+        self._admin.poll(0)  # what it was told of an outage would gather
         self._question = ask_id(self._admin, self._topic)
         return self._question
 
@@ -94,6 +102,7 @@ class TopicWatch:
             found, why = told_id(question), "its brokers give topics no ids"
         except (KafkaException, TimeoutError) as error:
             found, why = None, error.args[0].str() if isinstance(error, KafkaException) else "no answer in time"
+            self._note_absence(error)
         if found is None:
             self._note_silence(why)
         elif self._known is not None and found != self._known:
@@ -102,8 +111,22 @@ class TopicWatch:
                 f"now; what is committed counts the old one; {self._way_on}"
             )
         else:
-            self._known, self._mute = found, False
+            self._known, self._mute, self._gone_s = found, False, None
         return found
+
+    def _note_absence(self, error: KafkaException | TimeoutError) -> None:
+        """Of a topic that was there."""
+        told = isinstance(error, KafkaException) and error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+        now_s = time.monotonic()
+        self._gone_s = (self._gone_s or now_s) if told and self._known is not None else None
+        if self._gone_s is None:
+            return
+        self._due_s = min(self._due_s, now_s + _ASK_S)
+        if now_s - self._gone_s >= _GONE_S:
+            raise Gap(
+                f"{self._topic} was deleted: for {_GONE_S:.0f} s its brokers have said that there is no such topic; "
+                "create it again, or see kafka.topics.input"
+            )
 
     def _note_silence(self, why: str) -> None:
         if self._known is None and not self._mute:

@@ -66,7 +66,7 @@ class Broker:
     """Partitions that are another member's, whether this one knows it or not."""
     rewound: list[Mapping[Partition, int]] = field(default_factory=list)
     asked_s: list[float] = field(default_factory=list)
-    membership: Any = None
+    membership: Any = "this generation's"
     patience_s: float = PATIENCE_S
     poll_interval_s: float = 300.0
     throttled: bool = False

@@ -154,7 +154,7 @@ def test_where_polls_can_tell_of_answers_a_drain_goes_on_when_they_do(desk: Desk
         desk.broker.unanswered = len(polls) < 3
 
     desk.run(desk.settling.drain, [A], poll)
-    assert len(polls) == 4
+    assert len(polls) == 3
     assert desk.broker.committed == {A: 1}
 
 
@@ -170,6 +170,49 @@ def test_a_commit_that_is_refused_in_the_middle_of_a_rebalance_is_sent_again_whe
     desk.run(desk.settling.drain, [A], poll)
     assert desk.broker.committed == {A: 1}
     assert len(polls) == 2
+
+
+def test_a_stop_has_one_deadline_for_its_drain_and_for_rebalances_in_it(desk: Desk) -> None:
+    desk.assign(A, B)
+    desk.open(A, 0)
+    desk.open(B, 0)
+    began_s, rebalances = desk.clock.now_s, []
+    desk.settling.leave_by_s = began_s + 30
+
+    def poll() -> None:
+        desk.settling.polls()
+        if desk.clock.now_s >= began_s + 29 and not rebalances:
+            rebalances.append(A)
+            desk.settling.drain([A])
+            desk.settling.forget([A])
+
+    desk.run(desk.settling.drain, [A, B], poll)
+    assert rebalances
+    assert desk.clock.now_s == pytest.approx(began_s + 30, abs=0.01)
+
+
+def test_a_drain_ends_when_it_is_told_that_nothing_more_is_to_be_settled(desk: Desk) -> None:
+    desk.assign(A)
+    desk.open(A, 0)
+    began_s = desk.clock.now_s
+
+    def poll() -> None:
+        if desk.clock.now_s >= began_s + 1:
+            desk.settling.leave_by_s = desk.clock.now_s
+
+    desk.run(desk.settling.drain, [A], poll)
+    assert desk.clock.now_s == pytest.approx(began_s + 1, abs=0.01)
+
+
+def test_within_a_callback_no_transaction_is_begun_that_the_group_would_take_no_offsets_of() -> None:
+    desk = Desk(delivery="exactly-once")
+    desk.broker.membership = None
+    desk.assign(A)
+    desk.finish(desk.open(A, 0))
+    began_s = desk.clock.now_s
+    desk.run(desk.settling.drain, [A])
+    assert desk.broker.published == []
+    assert desk.clock.now_s == pytest.approx(began_s, abs=0.01)
 
 
 def test_in_a_transaction_the_commits_beside_it_keep_no_drain_waiting() -> None:

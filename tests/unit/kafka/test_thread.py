@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import pytest
 from confluent_kafka import Message
 
 from worker.errors import Fatal
 from worker.kafka.ledger import Partition, Position, Settlement, Ticket
+from worker.kafka.poll_errors import Gap
 from worker.kafka.progress import Progress
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.sink import Group, Positions
@@ -80,6 +82,26 @@ def test_what_is_not_done_by_the_deadline_of_the_drain_is_abandoned_and_not_comm
     bench.thread.revoked([PARTITION])
     assert bench.abandoned == bench.handed_over
     assert bench.sink.committed == []
+
+
+def test_what_came_before_a_gap_is_settled_with_polls_between_that_may_find_it_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = Bench(works=False)
+    bench.thread.begun({PARTITION: Start(Position(0), Progress(0))})
+    bench.poll_brings(0)
+    bench.thread._hand_over()
+
+    def poll(timeout_s: float) -> None:
+        if bench.thread._source.fetching.paused:
+            bench.works = True
+            bench._deliver(bench.handed_over[:1])
+        raise Gap("records are gone")
+
+    monkeypatch.setattr(bench.thread._source, "poll", poll)
+    with pytest.raises(Gap):
+        bench.thread._work()
+    assert bench.sink.committed[-1] == {PARTITION: Position(1)}
 
 
 def test_a_lost_partition_is_not_drained() -> None:

@@ -56,6 +56,11 @@ def watch(*flags: str, replay: bool = False) -> TopicWatch:
     return TopicWatch(resolve(None, [always, *wanted], {}).settings.kafka, replay=replay)
 
 
+def said(logs: list[EventDict]) -> list[str]:
+    """Beside that nobody is at the address."""
+    return [line["event"] for line in logs if line["event"] != "kafka.client_error"]
+
+
 def looks(watched: TopicWatch, broker: Broker, count: int) -> None:
     """Look until so many questions more were asked."""
     wanted = len(broker.questions) + count
@@ -74,6 +79,36 @@ def test_while_it_is_the_same_nothing_is_said(broker: Broker) -> None:
     assert watched.now() == str(OLD)
     watched.check(0, Progress(5, topic_id=str(OLD)))
     watched.check(0, Progress(5))
+
+
+def test_a_topic_that_was_there_and_is_not_known_for_long_is_deleted(
+    broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(topic_id, "_ASK_S", 0.001)
+    now_s = [100.0]
+    monkeypatch.setattr(topic_id.time, "monotonic", lambda: now_s[0])
+
+    def look(answer: Uuid | int, seconds: float) -> None:
+        broker.answer = answer
+        now_s[0] += seconds
+        watched.look()
+        watched.look()
+
+    watched = watch()
+    look(OLD, 0)
+    for elsewise in (OLD, KafkaError._TIMED_OUT):
+        look(KafkaError.UNKNOWN_TOPIC_OR_PART, 29)
+        look(elsewise, 29)
+    look(KafkaError.UNKNOWN_TOPIC_OR_PART, 29)
+    look(KafkaError.UNKNOWN_TOPIC_OR_PART, 29)
+    with pytest.raises(Gap, match="images was deleted"):
+        look(KafkaError.UNKNOWN_TOPIC_OR_PART, 1)
+
+
+def test_a_topic_that_never_was_there_is_none_that_was_deleted(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topic_id, "_GONE_S", 0.0)
+    broker.answer = KafkaError.UNKNOWN_TOPIC_OR_PART
+    looks(watch(), broker, 3)
 
 
 def test_a_look_waits_for_no_answer(broker: Broker) -> None:
@@ -123,7 +158,7 @@ def test_a_cluster_that_does_not_say_it_is_gone_on_with_and_named_once(
     assert watched.now() is None
     assert len(broker.questions) == 1, "it waits no second time"
     looks(watched, broker, 3)
-    assert [line["event"] for line in logs] == ["kafka.topic_id_unknown"]
+    assert said(logs) == ["kafka.topic_id_unknown"]
     broker.answer = OLD
     looks(watched, broker, 2)
     assert watched.now() == str(OLD), "once it is said, it is asked for again"
@@ -145,7 +180,7 @@ def test_an_outage_changes_nothing_of_what_is_known(broker: Broker, logs: list[E
     broker.answer = KafkaError._TIMED_OUT
     looks(watched, broker, 2)
     assert watched.now() is None
-    assert not logs
+    assert said(logs) == []
     broker.answer = NEW
     with pytest.raises(Gap, match="made again"):
         watched.now()
