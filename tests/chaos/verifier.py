@@ -22,6 +22,9 @@ _PATIENCE_S = 60.0
 _ERRORS = "__connect.errors."
 _FICKLE = b'"http://127.0.1.'
 """In events whose image is on a host that fails at times."""
+_SOUND = b'"http://127.0.0.'
+_MISSING = b"/missing"
+"""In events whose image is on a host that does not fail, and in those of them whose image is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +65,18 @@ def verify(
         # The events are counted by reading them, not taken from whoever produced them.
         ends: dict[int, int] = {}
         fickle: set[Place] = set()
+        sound: set[Place] = set()
         for message in read(servers, [books.input]):
             partition, offset = message.partition() or 0, message.offset() or 0
             if offset != ends.get(partition, 0):
                 raise RuntimeError(f"{books.input}[{partition}] has a gap before offset {offset}")
             ends[partition] = offset + 1
-            if _FICKLE in (message.value() or b""):
+            value = message.value() or b""
+            if _FICKLE in value:
                 fickle.add((partition, offset))
-        verdicts.append(audit(ends, outcomes, commits[books.group], fickle, late[books.group]))
+            elif _SOUND in value and _MISSING not in value:
+                sound.add((partition, offset))
+        verdicts.append(audit(ends, outcomes, commits[books.group], fickle, late[books.group], sound))
     return verdicts
 
 
@@ -83,14 +90,14 @@ def found(message: Message) -> Found:
     """An outcome, be it a classification (JSON) or a dead letter (named by its headers)."""
     headers = dict(message.headers() or [])
     event: Place
-    if f"{_ERRORS}offset" in headers:
+    if is_dead := f"{_ERRORS}offset" in headers:
         event = (int(headers[f"{_ERRORS}partition"] or -1), int(headers[f"{_ERRORS}offset"] or -1))
     else:
         source = json.loads(message.value() or b"")["source"]
         event = (source["partition"], source["offset"])
     lane = (message.topic() or "", message.partition() or 0)
     id_ = bytes(headers["image-worker.outcome.id"] or b"").decode()
-    return Found(event, id_, lane, message.offset() or 0, message.timestamp()[1])
+    return Found(event, id_, lane, message.offset() or 0, message.timestamp()[1], is_dead)
 
 
 def ends(servers: str, topics: Sequence[str]) -> dict[tuple[str, int], int]:

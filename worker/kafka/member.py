@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from random import shuffle
 from typing import Any, Protocol
 
 import structlog
@@ -145,11 +146,16 @@ class Member:
         return self._joins
 
     def _begin(self) -> None:
-        """Read the partitions whose starts are known by now."""
+        """Read the partitions whose starts are known by now.
+
+        In any order: what is begun first is fetched first, all of a backlog. Always in the same order, workers that die
+        early would do none of the last ones (seen in chaos, on a machine that was overrun).
+        """
         starts = self.starts.ready()
         if not starts:
             return
         at = offsets_of({partition: start.position for partition, start in starts.items()})
+        shuffle(at)
         begun = {each: starts[each] for each in partitions_of(entry for entry in at if self.fetching.begin(entry))}
         if begun:
             self.starts.forget(begun)

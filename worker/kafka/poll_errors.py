@@ -15,8 +15,8 @@ _DIVERGED = re.compile(r"at offset (\d+) .* end offset is (\d+)")
 """In librdkafka's text (2.16) of a truncation: it says where nowhere else."""
 
 _ANOTHER_PROTOCOL = (
-    "the group's other members use another protocol or assignor: stop them first, or set kafka.group_protocol to "
-    "theirs, or kafka.group_id to a group of its own"
+    "the group's other members use another protocol or assignor, or it is of another kind (share, streams): stop them "
+    "first, or set kafka.group_protocol to theirs, or kafka.group_id to a group of its own"
 )
 _HINTS = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "the cluster does not let this user read the topic: ask for READ on it",
@@ -25,7 +25,10 @@ _HINTS = {
     KafkaError.UNRELEASED_INSTANCE_ID: "another worker has this kafka.group_instance_id: give each its own, or wait "
     "until the session of one that died has ended",
     KafkaError.GROUP_ID_NOT_FOUND: "the group is not known any more, so its offsets may be gone, and a new one begins "
-    "where kafka.start says: look with `image-worker offsets show`, and move it with `image-worker offsets set`",
+    "where kafka.start says: look with `image-worker offsets show`, and move it with `image-worker offsets set`; or "
+    "another kind of group has this name (share, streams): set kafka.group_id to one of its own",
+    KafkaError.INVALID_SESSION_TIMEOUT: "set session.timeout.ms in kafka.consumer_properties to what brokers allow: "
+    "from group.min.session.timeout.ms to group.max.session.timeout.ms",
     KafkaError.INCONSISTENT_GROUP_PROTOCOL: _ANOTHER_PROTOCOL,
     KafkaError.UNSUPPORTED_VERSION: "the cluster does not know this protocol: set kafka.group_protocol to classic",
     KafkaError._UNSUPPORTED_FEATURE: "the cluster does not know this protocol: set kafka.group_protocol to classic",

@@ -51,6 +51,15 @@ def test_an_event_without_an_outcome_is_lost(gone: int) -> None:
     assert verdict.missed({"repeated"}) == ["lost"]
 
 
+def test_a_good_image_that_ends_as_a_dead_letter_is_given_up_which_many_may_not_be() -> None:
+    told = [replace(each, is_dead=True) for each in history()]
+    verdict = audit(ENDS, told, COMMITS, sound={(0, 1), (0, 2)})
+    assert counts(verdict) == {"given_up": 2}
+    assert verdict.missed() == ["given_up"]
+    verdict.events = 200
+    assert verdict.missed() == []
+
+
 def test_a_second_outcome_is_a_repeat_and_no_disorder() -> None:
     verdict = audit(ENDS, [*history(), outcome(0, 1, at=9), outcome(0, 2, at=10)], COMMITS)
     assert counts(verdict) == {"repeated": 2}
