@@ -9,6 +9,8 @@ from confluent_kafka import TopicPartition
 
 from tests.broker.test_bad_clusters import delete_before
 from tests.broker.test_delivery import mixed
+from tests.broker.test_faults import Member, wait_for
+from tests.broker.test_order import done, published, taken
 from tests.clusters import PATIENCE_S, Cluster, Topics, event
 from tests.replays import Ended, invoke
 from tests.workers import running
@@ -90,6 +92,32 @@ def test_where_retention_overtook_a_group_it_is_said(broker: Cluster) -> None:
     said = offsets(broker, topics, "show")
     assert said.stdout.splitlines()[-1] == "deleted before they were done: 3 offsets: --partitions 0: see `offsets set`"
     assert [row[3] for row in rows(said).values()] == ["5", "8"], "the lag is of what is still there"
+
+
+def test_who_goes_on_after_retention_as_the_worker_says_publishes_nothing_twice(broker: Cluster) -> None:
+    topics = broker.topics(partitions=1)
+    broker.produce(topics.input, [event(n) for n in range(12)])
+    flags = ("kafka.delivery=exactly-once", "kafka.order=none", "kafka.group_protocol=consumer")
+    with Member(broker, topics, *flags) as first:
+        tickets = taken(first, 12)
+        for offset in (0, 1, 3, 6, 7, 9):
+            first.finish(tickets[offset], "first")
+        wait_for(lambda: done(broker, topics) == (2, ((3, 4), (6, 8), (9, 10))), "what is done ahead is committed")
+    delete_before(broker, topics.input, 0, 6)
+    said = offsets(broker, topics, "show").stdout
+    assert "deleted before they were done: 3 offsets: --partitions 0" in said, "2, 4 and 5"
+    with Member(broker, topics, *flags) as stopped:
+        failure = str(stopped.thread.ended.exception(timeout=PATIENCE_S))
+    advice = failure.partition("run: image-worker offsets ")[2].split()
+    assert rows(offsets(broker, topics, *advice)) == {"0": ["2", "8", "nothing"]}
+    assert done(broker, topics) == (8, ((9, 10),))
+    with Member(broker, topics, *flags) as second:
+        tickets = taken(second, 3)
+        assert list(tickets) == [8, 10, 11]
+        for ticket in tickets.values():
+            second.finish(ticket, "second")
+        wait_for(lambda: done(broker, topics) == (12, ()), "all of it is committed")
+    assert sorted(published(broker, topics, 9)) == [0, 1, 3, 6, 7, 8, 9, 10, 11]
 
 
 def test_a_dry_run_says_the_same_and_changes_nothing(broker: Cluster, filled: Topics) -> None:
