@@ -82,6 +82,27 @@ async def test_where_retention_overtook_a_replay_it_goes_on_by_the_command_that_
     assert committed(broker, await replayed(broker, ten, request)) == {0: 8}
 
 
+def test_a_group_of_a_replay_is_moved_in_its_own_partitions_alone_so_that_it_can_go_on(broker: Cluster) -> None:
+    topics = broker.topics(partitions=3)
+    broker.produce(topics.input, [{**event(n), "partition": n % 3} for n in range(30)])
+    request = Request("1", "8", partitions=(1,), id="part")
+    made = job(broker, topics, request)
+    group = made.plan.settings.kafka.group_id
+    begun = made.plan.window().bounds.begin((topics.input, 1))
+    assert begun is not None
+    GroupLook(made.plan.settings.kafka, group).set(topics.input, {1: Position(4, metadata=begun.metadata)})
+    delete_before(broker, topics.input, 2, 5)
+    moved = invoke(broker, topics, ["offsets", "set", "--group", group, "--to", "3"])
+    assert rows(moved) == {"1": ["4", "3", "repeats", "1"]}
+    assert "left out: --partitions 0,2: the replay of this group has no window there" in moved.stdout
+    assert job(broker, topics, request).plan.spans == {1: (3, 8)}
+    for named, others in (("0-2", "0,2"), ("0", "0")):
+        refused = invoke(broker, topics, ["offsets", "set", "--group", group, "--to", "6", "--partitions", named])
+        assert refused.returncode == 2
+        assert f"--partitions {others}: group {group} is that of a replay, which has no window there" in refused.stderr
+    assert job(broker, topics, request).plan.spans == {1: (3, 8)}
+
+
 def test_a_dry_run_says_what_it_would_be_and_changes_nothing(broker: Cluster) -> None:
     topics = broker.topics()
     broker.produce(topics.input, mixed(100))

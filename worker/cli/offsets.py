@@ -81,6 +81,8 @@ def set_(
     if not dry_run:
         found.set(look.topic, {number: move.position for number, move in planned.items()})
     _print(look.topic, ("before", "after", "effect"), rows, total)
+    if left_out := ",".join(str(n) for n in look.numbers if n not in planned):
+        typer.echo(f"left out: --partitions {left_out}: the replay of this group has no window there")
     typer.echo(f"group {found.group}: {'nothing was changed' if dry_run else 'moved'}")
 
 

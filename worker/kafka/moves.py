@@ -6,7 +6,7 @@ its own on top of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from worker.errors import ConfigurationError, Fatal
@@ -95,16 +95,43 @@ def _progress(position: Position) -> Progress:
 
 
 def moves(look: TopicOffsets, group: GroupLook, point: Point, option: str) -> dict[int, Move]:
-    """What moving the group there would do. Raises ConfigurationError where the point is not in the topic.
+    """What moving the group there would do, in the partitions that can be moved; see `movable`.
 
     The end is that for readers of committed transactions: what is open now may still be committed, and is not skipped.
+
+    Raises ConfigurationError where the point is not in the topic, or one that was named cannot be moved.
     """
+    topic_id, committed = look.topic_id(), group.committed(look.topic, look.all_numbers)
+    before = {n: _before(position) for n, position in committed.items()}
+    numbers = movable(look.numbers, before, topic_id)
+    _check_movable(look, group, numbers)
     extents = look.extents()
     targets = look.at(point, {number: extent.stable for number, extent in extents.items()}, extents)
-    _check_range(look.topic, targets, extents, option)
-    committed, topic_id = group.committed(look.topic, look.numbers), look.topic_id()
-    before = {n: _before(position, topic_id) for n, position in committed.items()}
-    return {n: moved(before.get(n), targets[n], extents[n], topic_id) for n in look.numbers}
+    _check_range(look.topic, {n: targets[n] for n in numbers}, extents, option)
+    counted = {n: progress for n, progress in before.items() if progress.may_be_of(topic_id)}
+    return {n: moved(counted.get(n), targets[n], extents[n], topic_id) for n in numbers}
+
+
+def movable(numbers: Iterable[int], committed: Mapping[int, Progress], topic_id: str | None) -> list[int]:
+    """Of some partitions, those whose commit keeps all that it must. PURE. Of a replay's group: those that it has.
+
+    A commit in another one, which has no end of the window, would end the replay for good; see `Bounds.check`.
+
+    `committed`: in all partitions.
+    """
+    if all(progress.until is None for progress in committed.values()):
+        return list(numbers)
+    own = {n for n, each in committed.items() if each.until is not None and each.may_be_of(topic_id)}
+    return [n for n in numbers if n in own]
+
+
+def _check_movable(look: TopicOffsets, group: GroupLook, numbers: Collection[int]) -> None:
+    left_out = [str(n) for n in look.numbers if n not in numbers]
+    if left_out and (look.named or not numbers):
+        raise ConfigurationError(
+            f"--partitions {','.join(left_out)}: group {group.group} is that of a replay, which has no window there, "
+            "and would not go on after a commit without one: name others, or start the replay with another --id"
+        )
 
 
 def moved(before: Progress | None, to: int, extent: Extent, topic_id: str | None) -> Move:
@@ -151,10 +178,9 @@ def _check_range(topic: str, targets: Mapping[int, int], extents: Mapping[int, E
             )
 
 
-def _before(position: Position, topic_id: str | None) -> Progress | None:
-    """The progress that counts in this topic. What cannot be read is moved away from all the same."""
+def _before(position: Position) -> Progress:
+    """What was committed. What cannot be read is moved away from all the same."""
     try:
-        progress = parse(position.offset, position.metadata)
+        return parse(position.offset, position.metadata)
     except ValueError:
         return Progress(position.offset)
-    return progress if progress.may_be_of(topic_id) else None

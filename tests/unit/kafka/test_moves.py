@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.kafka.moves import Standing, effect_of, moved
+from worker.kafka.moves import Standing, effect_of, movable, moved
 from worker.kafka.offsets import Extent
 from worker.kafka.progress import Progress, parse
 
@@ -76,6 +76,14 @@ def test_what_comes_of_several_is_added_up_by_its_kind() -> None:
     several = [moved(AHEAD, to, ALL, None) for to in (0, 1, 3, 20)]
     assert effect_of(several) == "skips 10, repeats 21"
     assert effect_of([moved(None, 5, ALL, None)]) == "nothing"
+
+
+def test_of_a_replays_group_only_what_it_has_is_moved_and_of_any_other_all() -> None:
+    own, outlived = Progress(3, until=9, topic_id="id"), Progress(3, until=9, topic_id="former")
+    assert movable([0, 1], {}, "id") == [0, 1]
+    assert movable([0, 1, 2], {1: Progress(3), 2: Progress(4, topic_id="former")}, "id") == [0, 1, 2]
+    assert movable([0, 1, 2, 3], {1: own, 2: outlived, 3: Progress(4)}, "id") == [1]
+    assert movable([0, 3], {1: own, 3: Progress(4)}, "id") == [], "the group's others say whose it is"
 
 
 def standing(committed: Progress | None, low: int = 0, *, outlived: bool = False) -> Standing:
