@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import socket
+import struct
+import uuid
 
 import pytest
 from confluent_kafka import TopicPartition
@@ -148,6 +152,34 @@ def test_what_makes_no_sense_is_refused_in_one_line(
     assert refused.returncode == code
     assert [line.format(topic=filled.input) in refused.stderr, refused.stderr.count("\n")] == [True, 1]
     assert broker.committed(filled) == before
+
+
+def join_share_group(cluster: Cluster, group: str) -> None:
+    """Make a group of another kind, by one ShareGroupHeartbeat (KIP-932): confluent-kafka 2.16 has no such consumer."""
+
+    def text(value: str) -> bytes:
+        return bytes([len(value) + 1]) + value.encode()
+
+    member = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    head = struct.pack(">hhih", 76, 1, 7, -1) + b"\0"
+    body = text(group) + text(member) + struct.pack(">i", 0) + b"\0" + b"\2" + text("nowhere") + b"\0"
+    host, port = cluster.bootstrap_servers.rsplit(":", 1)
+    with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as wire:
+        wire.sendall(struct.pack(">i", len(head + body)) + head + body)
+        answer = wire.recv(4096)
+    size, correlation, _, _, error = struct.unpack_from(">iibih", answer)
+    assert (size, correlation, error) == (len(answer) - 4, 7, 0)
+
+
+def test_a_group_of_another_kind_that_has_the_name_is_said(broker: Cluster) -> None:
+    topics = broker.topics(partitions=1)
+    broker.produce(topics.input, [event(0)])
+    offsets(broker, topics, "show")  # until the group's coordinator is there
+    join_share_group(broker, topics.group)
+    assert "there is no consumer group of this name" in offsets(broker, topics, "show").stdout
+    refused = offsets(broker, topics, "set", "--to", "beginning")
+    assert refused.returncode == 1
+    assert "(GROUP_ID_NOT_FOUND): a group of another kind (share, streams) may have this name" in refused.stderr
 
 
 def test_a_topic_that_is_not_there_is_one_line(broker: Cluster) -> None:
