@@ -73,7 +73,12 @@ async def test_where_retention_overtook_a_replay_it_goes_on_by_the_command_that_
     GroupLook(made.plan.settings.kafka, group).set(
         ten.input, {0: Position(2, metadata=replace(begun, base=2).metadata)}
     )
+    assert "deleted" not in job(broker, ten, request).heading()
     delete_before(broker, ten.input, 0, 5)
+    gone = "partition 0: 3 offsets were deleted before they were done, and the replay stops there: to go on at 5, run: "
+    assert (
+        f"{gone}image-worker offsets set --group {group} --partitions 0 --to 5" in job(broker, ten, request).heading()
+    )
     with pytest.raises(Fatal, match=f"offsets set --group {group} --partitions 0 --to 5$"):
         await replayed(broker, ten, request)
     moved = invoke(broker, ten, ["offsets", "set", "--group", group, "--partitions", "0", "--to", "5"])
@@ -149,6 +154,7 @@ def test_a_start_whose_records_are_gone_is_refused_and_the_beginning_is_what_is_
     [
         (["--from", "9", "--to", "3"], "--from 9 is after --to 3"),
         (["--from", "2026-02-01", "--to", "2026-01-01"], "--from 2026-02-01 is after --to 2026-01-01"),
+        (["--from", "now", "--to", "beginning"], "--from now is after --to beginning"),
         (["--from", "yesterday"], "--from yesterday: write beginning, now, an offset, or a time"),
         (["--from", "0", "--id", "a/b"], "--id a/b: write up to 80 letters"),
         (["--from", "0", "--partitions", "0,7"], "--partitions 7: topic {topic} has the partitions 0 to 3"),

@@ -35,8 +35,8 @@ _MOVING = {
 """The group's coordinator is being made, or moves: it answers in a moment."""
 _HINTS = {
     KafkaError.GROUP_AUTHORIZATION_FAILED: "ask for READ and DESCRIBE on the group",
-    KafkaError.GROUP_ID_NOT_FOUND: "a group of another kind (share, streams) may have this name: take another one for the "
-    "worker's (kafka.group_id), or delete that one",
+    KafkaError.GROUP_ID_NOT_FOUND: "a group of another kind (share, streams) may have this name: take another one for "
+    "the worker's (kafka.group_id), or delete that one",
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "ask for READ on the topic",
     KafkaError.UNKNOWN_MEMBER_ID: "a member came in between: stop all workers of the group first",
     KafkaError.UNSTABLE_OFFSET_COMMIT: "a transaction of the group is still open: wait until it has ended",
