@@ -9,7 +9,7 @@ import struct
 import uuid
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Producer, TopicPartition
 
 from tests.broker.test_bad_clusters import delete_before
 from tests.broker.test_delivery import mixed
@@ -18,6 +18,9 @@ from tests.broker.test_order import done, published, taken
 from tests.clusters import PATIENCE_S, Cluster, Topics, event
 from tests.replays import Ended, invoke
 from tests.workers import running
+from worker.kafka.groups import GroupLook
+from worker.kafka.ledger import Position
+from worker.kafka.progress import Progress
 
 pytestmark = pytest.mark.broker
 
@@ -122,6 +125,33 @@ def test_who_goes_on_after_retention_as_the_worker_says_publishes_nothing_twice(
             second.finish(ticket, "second")
         wait_for(lambda: done(broker, topics) == (12, ()), "all of it is committed")
     assert sorted(published(broker, topics, 9)) == [0, 1, 3, 6, 7, 8, 9, 10, 11]
+
+
+def test_what_cannot_be_read_or_was_committed_for_another_topic_is_moved_away_from(broker: Cluster) -> None:
+    topics = broker.topics(partitions=2)
+    broker.produce(topics.input, [{**event(n), "partition": n % 2} for n in range(20)])
+    look = GroupLook(broker.settings(topics).kafka, topics.group)
+    outlived = Progress(5, topic_id="AAAAAAAAAAAAAAAAAAAAAA")
+    look.set(topics.input, {0: Position(5), 1: Position(5, metadata=outlived.metadata)})
+    said = offsets(broker, topics, "show").stdout
+    assert "committed for a topic of this name that was deleted: --partitions 1: see" in said
+    look.set(topics.input, {0: Position(5, metadata="image-worker/9;x=1")})
+    assert "what the group has committed cannot be read" in offsets(broker, topics, "show").stderr
+    moved = rows(offsets(broker, topics, "set", "--to", "3"))
+    assert moved == {"0": ["5", "3", "repeats", "2"], "1": ["-", "3", "begins", "here"]}
+    assert "deleted" not in offsets(broker, topics, "show").stdout, "what is committed names the topic of now"
+
+
+def test_the_end_is_before_a_transaction_that_is_open(broker: Cluster) -> None:
+    topics = broker.topics(partitions=1)
+    broker.produce(topics.input, [event(n) for n in range(3)])
+    producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "transactional.id": topics.group})
+    producer.init_transactions(PATIENCE_S)
+    producer.begin_transaction()
+    producer.produce(topics.input, **event(3))
+    producer.flush(PATIENCE_S)
+    assert rows(offsets(broker, topics, "set", "--to", "end")) == {"0": ["-", "3", "begins", "here"]}
+    producer.abort_transaction(PATIENCE_S)
 
 
 def test_a_dry_run_says_the_same_and_changes_nothing(broker: Cluster, filled: Topics) -> None:

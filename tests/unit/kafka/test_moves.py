@@ -66,6 +66,17 @@ def test_a_group_that_has_committed_nothing_begins_there() -> None:
     assert (move.before, move.after, move.skipped, move.effect) == (None, Progress(5, topic_id="id"), 0, "begins here")
 
 
+def test_a_group_at_the_very_beginning_has_begun() -> None:
+    assert moved(Progress(0), 1, ALL, None).effect == "skips 1"
+    assert moved(Progress(1), 0, ALL, None).effect == "repeats 1"
+
+
+def test_what_was_done_past_the_end_of_a_log_that_was_truncated_is_not_done() -> None:
+    before = Progress(2, ((8, 15), (18, 22), (25, 30)))
+    assert moved(before, 3, Extent(0, 20, 20), None).after == Progress(3, ((8, 15), (18, 20)))
+    assert moved(before, 3, Extent(0, 25, 25), None).after == Progress(3, ((8, 15), (18, 22)))
+
+
 def test_a_replay_keeps_its_end_and_its_question_and_the_topics_id_is_that_of_now() -> None:
     before = Progress(5, ((7, 9),), until=10, asked="f00d", topic_id=None)
     assert moved(before, 6, ALL, "id").after == Progress(6, ((7, 9),), 10, "f00d", "id")
