@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import socket
+import struct
+import uuid
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Producer, TopicPartition
 
 from tests.broker.test_bad_clusters import delete_before
 from tests.broker.test_delivery import mixed
+from tests.broker.test_faults import Member, wait_for
+from tests.broker.test_order import done, published, taken
 from tests.clusters import PATIENCE_S, Cluster, Topics, event
 from tests.replays import Ended, invoke
 from tests.workers import running
+from worker.kafka.groups import GroupLook
+from worker.kafka.ledger import Position
+from worker.kafka.progress import Progress
 
 pytestmark = pytest.mark.broker
 
@@ -92,6 +101,59 @@ def test_where_retention_overtook_a_group_it_is_said(broker: Cluster) -> None:
     assert [row[3] for row in rows(said).values()] == ["5", "8"], "the lag is of what is still there"
 
 
+def test_who_goes_on_after_retention_as_the_worker_says_publishes_nothing_twice(broker: Cluster) -> None:
+    topics = broker.topics(partitions=1)
+    broker.produce(topics.input, [event(n) for n in range(12)])
+    flags = ("kafka.delivery=exactly-once", "kafka.order=none", "kafka.group_protocol=consumer")
+    with Member(broker, topics, *flags) as first:
+        tickets = taken(first, 12)
+        for offset in (0, 1, 3, 6, 7, 9):
+            first.finish(tickets[offset], "first")
+        wait_for(lambda: done(broker, topics) == (2, ((3, 4), (6, 8), (9, 10))), "what is done ahead is committed")
+    delete_before(broker, topics.input, 0, 6)
+    said = offsets(broker, topics, "show").stdout
+    assert "deleted before they were done: 3 offsets: --partitions 0" in said, "2, 4 and 5"
+    with Member(broker, topics, *flags) as stopped:
+        failure = str(stopped.thread.ended.exception(timeout=PATIENCE_S))
+    advice = failure.partition("run: image-worker offsets ")[2].split()
+    assert rows(offsets(broker, topics, *advice)) == {"0": ["2", "8", "nothing"]}
+    assert done(broker, topics) == (8, ((9, 10),))
+    with Member(broker, topics, *flags) as second:
+        tickets = taken(second, 3)
+        assert list(tickets) == [8, 10, 11]
+        for ticket in tickets.values():
+            second.finish(ticket, "second")
+        wait_for(lambda: done(broker, topics) == (12, ()), "all of it is committed")
+    assert sorted(published(broker, topics, 9)) == [0, 1, 3, 6, 7, 8, 9, 10, 11]
+
+
+def test_what_cannot_be_read_or_was_committed_for_another_topic_is_moved_away_from(broker: Cluster) -> None:
+    topics = broker.topics(partitions=2)
+    broker.produce(topics.input, [{**event(n), "partition": n % 2} for n in range(20)])
+    look = GroupLook(broker.settings(topics).kafka, topics.group)
+    outlived = Progress(5, topic_id="AAAAAAAAAAAAAAAAAAAAAA")
+    look.set(topics.input, {0: Position(5), 1: Position(5, metadata=outlived.metadata)})
+    said = offsets(broker, topics, "show").stdout
+    assert "committed for a topic of this name that was deleted: --partitions 1: see" in said
+    look.set(topics.input, {0: Position(5, metadata="image-worker/9;x=1")})
+    assert "what the group has committed cannot be read" in offsets(broker, topics, "show").stderr
+    moved = rows(offsets(broker, topics, "set", "--to", "3"))
+    assert moved == {"0": ["5", "3", "repeats", "2"], "1": ["-", "3", "begins", "here"]}
+    assert "deleted" not in offsets(broker, topics, "show").stdout, "what is committed names the topic of now"
+
+
+def test_the_end_is_before_a_transaction_that_is_open(broker: Cluster) -> None:
+    topics = broker.topics(partitions=1)
+    broker.produce(topics.input, [event(n) for n in range(3)])
+    producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "transactional.id": topics.group})
+    producer.init_transactions(PATIENCE_S)
+    producer.begin_transaction()
+    producer.produce(topics.input, **event(3))
+    producer.flush(PATIENCE_S)
+    assert rows(offsets(broker, topics, "set", "--to", "end")) == {"0": ["-", "3", "begins", "here"]}
+    producer.abort_transaction(PATIENCE_S)
+
+
 def test_a_dry_run_says_the_same_and_changes_nothing(broker: Cluster, filled: Topics) -> None:
     before = broker.committed(filled)
     said = offsets(broker, filled, "set", "--to", "beginning", "--dry-run")
@@ -120,6 +182,34 @@ def test_what_makes_no_sense_is_refused_in_one_line(
     assert refused.returncode == code
     assert [line.format(topic=filled.input) in refused.stderr, refused.stderr.count("\n")] == [True, 1]
     assert broker.committed(filled) == before
+
+
+def join_share_group(cluster: Cluster, group: str) -> None:
+    """Make a group of another kind, by one ShareGroupHeartbeat (KIP-932): confluent-kafka 2.16 has no such consumer."""
+
+    def text(value: str) -> bytes:
+        return bytes([len(value) + 1]) + value.encode()
+
+    member = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    head = struct.pack(">hhih", 76, 1, 7, -1) + b"\0"
+    body = text(group) + text(member) + struct.pack(">i", 0) + b"\0" + b"\2" + text("nowhere") + b"\0"
+    host, port = cluster.bootstrap_servers.rsplit(":", 1)
+    with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as wire:
+        wire.sendall(struct.pack(">i", len(head + body)) + head + body)
+        answer = wire.recv(4096)
+    size, correlation, _, _, error = struct.unpack_from(">iibih", answer)
+    assert (size, correlation, error) == (len(answer) - 4, 7, 0)
+
+
+def test_a_group_of_another_kind_that_has_the_name_is_said(broker: Cluster) -> None:
+    topics = broker.topics(partitions=1)
+    broker.produce(topics.input, [event(0)])
+    offsets(broker, topics, "show")  # until the group's coordinator is there
+    join_share_group(broker, topics.group)
+    assert "there is no consumer group of this name" in offsets(broker, topics, "show").stdout
+    refused = offsets(broker, topics, "set", "--to", "beginning")
+    assert refused.returncode == 1
+    assert "(GROUP_ID_NOT_FOUND): a group of another kind (share, streams) may have this name" in refused.stderr
 
 
 def test_a_topic_that_is_not_there_is_one_line(broker: Cluster) -> None:

@@ -73,13 +73,39 @@ async def test_where_retention_overtook_a_replay_it_goes_on_by_the_command_that_
     GroupLook(made.plan.settings.kafka, group).set(
         ten.input, {0: Position(2, metadata=replace(begun, base=2).metadata)}
     )
+    assert "deleted" not in job(broker, ten, request).heading()
     delete_before(broker, ten.input, 0, 5)
+    gone = "partition 0: 3 offsets were deleted before they were done, and the replay stops there: to go on at 5, run: "
+    assert (
+        f"{gone}image-worker offsets set --group {group} --partitions 0 --to 5" in job(broker, ten, request).heading()
+    )
     with pytest.raises(Fatal, match=f"offsets set --group {group} --partitions 0 --to 5$"):
         await replayed(broker, ten, request)
     moved = invoke(broker, ten, ["offsets", "set", "--group", group, "--partitions", "0", "--to", "5"])
     assert rows(moved) == {"0": ["2", "5", "nothing"]}
     assert job(broker, ten, request).plan.spans == {0: (5, 8)}, "it has its end still"
     assert committed(broker, await replayed(broker, ten, request)) == {0: 8}
+
+
+def test_a_group_of_a_replay_is_moved_in_its_own_partitions_alone_so_that_it_can_go_on(broker: Cluster) -> None:
+    topics = broker.topics(partitions=3)
+    broker.produce(topics.input, [{**event(n), "partition": n % 3} for n in range(30)])
+    request = Request("1", "8", partitions=(1,), id="part")
+    made = job(broker, topics, request)
+    group = made.plan.settings.kafka.group_id
+    begun = made.plan.window().bounds.begin((topics.input, 1))
+    assert begun is not None
+    GroupLook(made.plan.settings.kafka, group).set(topics.input, {1: Position(4, metadata=begun.metadata)})
+    delete_before(broker, topics.input, 2, 5)
+    moved = invoke(broker, topics, ["offsets", "set", "--group", group, "--to", "3"])
+    assert rows(moved) == {"1": ["4", "3", "repeats", "1"]}
+    assert "left out: --partitions 0,2: the replay of this group has no window there" in moved.stdout
+    assert job(broker, topics, request).plan.spans == {1: (3, 8)}
+    for named, others in (("0-2", "0,2"), ("0", "0")):
+        refused = invoke(broker, topics, ["offsets", "set", "--group", group, "--to", "6", "--partitions", named])
+        assert refused.returncode == 2
+        assert f"--partitions {others}: group {group} is that of a replay, which has no window there" in refused.stderr
+    assert job(broker, topics, request).plan.spans == {1: (3, 8)}
 
 
 def test_a_dry_run_says_what_it_would_be_and_changes_nothing(broker: Cluster) -> None:
@@ -128,6 +154,7 @@ def test_a_start_whose_records_are_gone_is_refused_and_the_beginning_is_what_is_
     [
         (["--from", "9", "--to", "3"], "--from 9 is after --to 3"),
         (["--from", "2026-02-01", "--to", "2026-01-01"], "--from 2026-02-01 is after --to 2026-01-01"),
+        (["--from", "now", "--to", "beginning"], "--from now is after --to beginning"),
         (["--from", "yesterday"], "--from yesterday: write beginning, now, an offset, or a time"),
         (["--from", "0", "--id", "a/b"], "--id a/b: write up to 80 letters"),
         (["--from", "0", "--partitions", "0,7"], "--partitions 7: topic {topic} has the partitions 0 to 3"),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from worker.kafka.groups import GroupLook
+    from worker.kafka.moves import Standing
     from worker.kafka.offsets import TopicOffsets
     from worker.settings import Settings
 
@@ -39,10 +40,7 @@ def show(context: typer.Context, name: Group = None, partitions: Partitions = No
     membership = found.membership()
     typer.echo(f"group {found.group}: {membership}")
     shown = standings(look, found, membership)
-    rows: list[Row] = [
-        (n, s.committed, s.extent.low, s.extent.high, s.lag, s.ahead or None, s.until, s.member)
-        for n, s in shown.items()
-    ]
+    rows = [_row(number, standing) for number, standing in shown.items()]
     lags = [s.lag for s in shown.values() if s.lag is not None]
     total: Row = ("all", None, None, None, sum(lags) if lags else None, None, None, None)
     _print(look.topic, ("committed", "low", "high", "lag", "done ahead", "until", "member"), rows, total)
@@ -53,6 +51,12 @@ def show(context: typer.Context, name: Group = None, partitions: Partitions = No
         typer.echo(
             f"deleted before they were done: {sum(gone.values())} offsets: --partitions {where}: see `offsets set`"
         )
+
+
+def _row(number: int, standing: Standing) -> Row:
+    done, extent = standing.committed, standing.extent
+    base, ahead, until = (done.base, done.ahead or None, done.until) if done is not None else (None, None, None)
+    return (number, base, extent.low, extent.high, standing.lag, ahead, until, standing.member)
 
 
 @group.command("set")
@@ -71,12 +75,14 @@ def set_(
     look, found, settings = _looks(context, name, partitions)
     require_idle(found, settings.kafka.group_id)
     planned = moves(look, found, point, "--to")
-    rows: list[Row] = [(n, move.before, move.after, move.effect) for n, move in planned.items()]
+    rows: list[Row] = [(n, move.before, move.after.base, move.effect) for n, move in planned.items()]
     all_ = effect_of(planned.values()) if any(move.before is not None for move in planned.values()) else None
     total: Row = ("all", None, None, all_)
     if not dry_run:
         found.set(look.topic, {number: move.position for number, move in planned.items()})
     _print(look.topic, ("before", "after", "effect"), rows, total)
+    if left_out := ",".join(str(n) for n in look.numbers if n not in planned):
+        typer.echo(f"left out: --partitions {left_out}: the replay of this group has no window there")
     typer.echo(f"group {found.group}: {'nothing was changed' if dry_run else 'moved'}")
 
 

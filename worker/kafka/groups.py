@@ -35,6 +35,8 @@ _MOVING = {
 """The group's coordinator is being made, or moves: it answers in a moment."""
 _HINTS = {
     KafkaError.GROUP_AUTHORIZATION_FAILED: "ask for READ and DESCRIBE on the group",
+    KafkaError.GROUP_ID_NOT_FOUND: "a group of another kind (share, streams) may have this name: take another one for "
+    "the worker's (kafka.group_id), or delete that one",
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "ask for READ on the topic",
     KafkaError.UNKNOWN_MEMBER_ID: "a member came in between: stop all workers of the group first",
     KafkaError.UNSTABLE_OFFSET_COMMIT: "a transaction of the group is still open: wait until it has ended",
@@ -67,7 +69,9 @@ class Membership:
 
     def __str__(self) -> str:
         count = len(self.members)
-        return f"{self.state}, {count} member{'s' if count != 1 else ''}" if self.exists else "there is no such group"
+        if not self.exists:
+            return "there is no consumer group of this name"
+        return f"{self.state}, {count} member{'s' if count != 1 else ''}"
 
 
 class GroupLook:

@@ -6,7 +6,7 @@ its own on top of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from worker.errors import ConfigurationError, Fatal
@@ -22,31 +22,25 @@ class Standing:
     """Where a group is in one partition."""
 
     extent: Extent
-    committed: int | None
+    committed: Progress | None
     """None where the group has committed nothing."""
-    ahead: int
-    """Records after it that are done already, with `kafka.order` at `none`."""
-    until: int | None
-    """Of a replay, its end."""
     member: str | None
     """Who has the partition."""
-    outlived: bool = False
+    outlived: bool
     """Whether it was committed for a topic of this name that was deleted: then it says nothing of this one."""
 
     @property
     def lag(self) -> int | None:
-        """Offsets that are still to be done; each holds one record at most."""
+        """Offsets after the committed one that are still there; each holds one record at most."""
         if self.committed is None or self.outlived:
             return None
-        end = self.extent.high if self.until is None else self.until
-        return max(0, end - max(self.committed, self.extent.low))
+        end = self.extent.high if self.committed.until is None else self.committed.until
+        return max(0, end - max(self.committed.base, self.extent.low))
 
     @property
     def gone(self) -> int:
         """Offsets that were deleted before they were done: a worker that is started stops there."""
-        if self.committed is None or self.outlived:
-            return 0
-        return max(0, min(self.extent.low, self.extent.high if self.until is None else self.until) - self.committed)
+        return 0 if self.committed is None or self.outlived else gone(self.committed, self.extent)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +49,15 @@ class Move:
 
     before: int | None
     """None where the group has committed nothing, or for a topic of this name that was deleted."""
-    after: int
-    extent: Extent
-    kept: Progress
-    """What stays of the last commit: a replay's end and what it was asked for. The topic's id is of the topic now."""
+    after: Progress
+    """A replay's end, and what it was asked for, stay. So does what is done ahead, but for a move back."""
+    skipped: int = 0
+    """Offsets that the group will not do; each holds one record at most. Negative: so many it will do again."""
 
     @property
     def position(self) -> Position:
         """What is committed."""
-        return Position(self.after, metadata=replace(self.kept, base=self.after).metadata)
-
-    @property
-    def skipped(self) -> int:
-        """Offsets that the group will not do; each holds one record at most. Negative: so many it will do again."""
-        if self.before is None:
-            return 0
-        return self.after - min(max(self.before, self.extent.low), self.extent.high)
+        return Position(self.after.base, metadata=self.after.metadata)
 
     @property
     def effect(self) -> str:
@@ -86,19 +73,18 @@ def effect_of(moves: Iterable[Move]) -> str:
     return ", ".join(word for word, count in words if count) or "nothing"
 
 
+def gone(progress: Progress, extent: Extent) -> int:
+    """Offsets that were deleted before they were done; of a replay, before its end."""
+    return progress.left_before(extent.low if progress.until is None else min(extent.low, progress.until))
+
+
 def standings(look: TopicOffsets, group: GroupLook, membership: Membership) -> dict[int, Standing]:
     """Where a group is in each partition."""
     extents, topic_id = look.extents(), look.topic_id()
     committed = {n: _progress(position) for n, position in group.committed(look.topic, look.numbers).items()}
     owners = {partition: str(member) for member in membership.members for partition in member.partitions}
-    return {n: _standing(extents[n], committed.get(n), owners.get((look.topic, n)), topic_id) for n in look.numbers}
-
-
-def _standing(extent: Extent, committed: Progress | None, owner: str | None, topic_id: str | None) -> Standing:
-    if committed is None:
-        return Standing(extent, None, 0, None, owner)
-    outlived = not committed.may_be_of(topic_id)
-    return Standing(extent, committed.base, committed.ahead, committed.until, owner, outlived)
+    outlived = {n for n, progress in committed.items() if not progress.may_be_of(topic_id)}
+    return {n: Standing(extents[n], committed.get(n), owners.get((look.topic, n)), n in outlived) for n in look.numbers}
 
 
 def _progress(position: Position) -> Progress:
@@ -109,22 +95,64 @@ def _progress(position: Position) -> Progress:
 
 
 def moves(look: TopicOffsets, group: GroupLook, point: Point, option: str) -> dict[int, Move]:
-    """What moving the group there would do. Raises ConfigurationError where the point is not in the topic.
+    """What moving the group there would do, in the partitions that can be moved; see `movable`.
 
     The end is that for readers of committed transactions: what is open now may still be committed, and is not skipped.
+
+    Raises ConfigurationError where the point is not in the topic, or one that was named cannot be moved.
     """
+    topic_id, committed = look.topic_id(), group.committed(look.topic, look.all_numbers)
+    before = {n: _before(position) for n, position in committed.items()}
+    numbers = movable(look.numbers, before, topic_id)
+    _check_movable(look, group, numbers)
     extents = look.extents()
     targets = look.at(point, {number: extent.stable for number, extent in extents.items()}, extents)
-    _check_range(look.topic, targets, extents, option)
-    committed, topic_id = group.committed(look.topic, look.numbers), look.topic_id()
-    before = {n: _before(position, topic_id) for n, position in committed.items()}
-    return {n: _move(before.get(n), targets[n], extents[n], topic_id) for n in look.numbers}
+    _check_range(look.topic, {n: targets[n] for n in numbers}, extents, option)
+    counted = {n: progress for n, progress in before.items() if progress.may_be_of(topic_id)}
+    return {n: moved(counted.get(n), targets[n], extents[n], topic_id) for n in numbers}
 
 
-def _move(before: Progress | None, after: int, extent: Extent, topic_id: str | None) -> Move:
+def movable(numbers: Iterable[int], committed: Mapping[int, Progress], topic_id: str | None) -> list[int]:
+    """Of some partitions, those whose commit keeps all that it must. PURE. Of a replay's group: those that it has.
+
+    A commit in another one, which has no end of the window, would end the replay for good; see `Bounds.check`.
+
+    `committed`: in all partitions.
+    """
+    if all(progress.until is None for progress in committed.values()):
+        return list(numbers)
+    own = {n for n, each in committed.items() if each.until is not None and each.may_be_of(topic_id)}
+    return [n for n in numbers if n in own]
+
+
+def _check_movable(look: TopicOffsets, group: GroupLook, numbers: Collection[int]) -> None:
+    left_out = [str(n) for n in look.numbers if n not in numbers]
+    if left_out and (look.named or not numbers):
+        raise ConfigurationError(
+            f"--partitions {','.join(left_out)}: group {group.group} is that of a replay, which has no window there, "
+            "and would not go on after a commit without one: name others, or start the replay with another --id"
+        )
+
+
+def moved(before: Progress | None, to: int, extent: Extent, topic_id: str | None) -> Move:
+    """A partition moved. PURE. What is done ahead stays done, and is done again after a move back only.
+
+    `before`: what counts in the topic of this id.
+    """
     if before is None:
-        return Move(None, after, extent, Progress(after, topic_id=topic_id))
-    return Move(before.base, after, extent, replace(before, done=(), topic_id=topic_id))
+        return Move(None, Progress(to, topic_id=topic_id))
+    here = replace(_within(before, extent), topic_id=topic_id)
+    if to < before.base:
+        return Move(before.base, replace(here, base=to, done=()), to - here.base - here.ahead)
+    return Move(before.base, here.after([(0, to)]), here.left_before(to))
+
+
+def _within(progress: Progress, extent: Extent) -> Progress:
+    """What is done of the offsets that the partition has. Those before are not to be done; those after are of a log
+    that was truncated, and others will come there.
+    """
+    done = tuple((start, min(end, extent.high)) for start, end in progress.done if start < extent.high)
+    return replace(progress, base=min(progress.base, extent.high), done=done).after([(0, extent.low)])
 
 
 def require_idle(group: GroupLook, own: str) -> None:
@@ -150,10 +178,9 @@ def _check_range(topic: str, targets: Mapping[int, int], extents: Mapping[int, E
             )
 
 
-def _before(position: Position, topic_id: str | None) -> Progress | None:
-    """The progress that counts in this topic. What cannot be read is moved away from all the same."""
+def _before(position: Position) -> Progress:
+    """What was committed. What cannot be read is moved away from all the same."""
     try:
-        progress = parse(position.offset, position.metadata)
+        return parse(position.offset, position.metadata)
     except ValueError:
         return Progress(position.offset)
-    return progress if progress.may_be_of(topic_id) else None

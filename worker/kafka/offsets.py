@@ -50,7 +50,11 @@ class TopicOffsets:
             raise Fatal(f"{finding.subject}: {finding.result}: {finding.remedy}")
         count = look.partitions(topic) or 0
         self.topic = topic
-        self.numbers = tuple(sorted(set(numbers))) or tuple(range(count))
+        self.all_numbers = tuple(range(count))
+        named = tuple(sorted(set(numbers)))
+        self.named = bool(named)
+        """Whether the partitions were named."""
+        self.numbers = named or self.all_numbers
         if unknown := [number for number in self.numbers if number >= count]:
             raise ConfigurationError(f"--partitions {unknown[0]}: topic {topic} has the partitions 0 to {count - 1}")
         self._admin = open_client(AdminClient, client_properties(settings), ClientErrors("admin"))

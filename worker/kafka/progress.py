@@ -68,6 +68,11 @@ class Progress:
         """Whether these may be offsets of the topic that has this id: not where both ids are known, and differ."""
         return topic_id is None or self.topic_id is None or topic_id == self.topic_id
 
+    def left_before(self, offset: int) -> int:
+        """How many offsets before this one are not done."""
+        passed = self.after([(0, offset)])
+        return passed.base + passed.ahead - self.base - self.ahead
+
     @property
     def ahead(self) -> int:
         """How many offsets after the base are done."""

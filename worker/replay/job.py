@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from worker.app import Worker
@@ -35,23 +36,29 @@ class Job:
     def heading(self) -> str:
         """What it is, in lines for the operator."""
         topics, identity = self.plan.settings.kafka.topics, self.classifier.identity
-        cut = (
-            f"partition {number} begins at {self.plan.spans[number][0]}: older records of that time may be gone"
-            for number in self.plan.cut
-        )
-        nothing = (
-            f"there is nothing from {self.request.start} to {self.request.end}: `image-worker offsets show` says which "
-            "offsets there are"
-        )
         return "\n".join(
             [
                 f"replay {self.plan.id} of {topics.input}: {self.plan.offsets} offsets to go",
                 f"model {identity.name}, {identity.runtime} {identity.precision}, {identity.fingerprint[:12]}",
                 f"into {topics.results}, dead letters into {topics.dead_letters}",
-                *cut,
-                *([nothing] if self.plan.empty else []),
+                *self._warnings(),
             ]
         )
+
+    def _warnings(self) -> Iterable[str]:
+        for number in self.plan.cut:
+            yield f"partition {number} begins at {self.plan.spans[number][0]}: older records of that time may be gone"
+        for number, (count, low) in self.plan.gone.items():
+            group = self.plan.settings.kafka.group_id
+            yield (
+                f"partition {number}: {count} offsets were deleted before they were done, and the replay stops there: "
+                f"to go on at {low}, run: image-worker offsets set --group {group} --partitions {number} --to {low}"
+            )
+        if self.plan.empty:
+            yield (
+                f"there is nothing from {self.request.start} to {self.request.end}: `image-worker offsets show` says "
+                "which offsets there are"
+            )
 
     def make_topics(self) -> None:
         """Create the topics of its own that are missing. Raises Fatal where the cluster does not let it."""

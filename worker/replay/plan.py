@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from worker.errors import Fatal
 from worker.kafka.bounds import Bounds
 from worker.kafka.groups import GroupLook
 from worker.kafka.ledger import Position
+from worker.kafka.moves import gone
 from worker.kafka.offsets import Extent, TopicOffsets
 from worker.kafka.points import Point
 from worker.kafka.progress import Progress, Span, parse
@@ -33,6 +34,9 @@ class Plan:
     rate: float | None
     cut: tuple[int, ...] = ()
     """Partitions that begin with the first record there is, though older ones of the time asked for may be gone."""
+    gone: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    """By partition, where retention overtook it: offsets that were deleted before they were done, and the first that
+    is there. A worker stops there."""
 
     @property
     def offsets(self) -> int:
@@ -65,10 +69,12 @@ def plan(settings: Settings, request: Request, identity: str, asked: str, look: 
     group.membership()
     committed = group.committed(look.topic, look.numbers)
     known = {number: _known(position, asked) for number, position in committed.items()}
-    fresh, cut = _spans(look, *request.points) if known.keys() < set(look.numbers) else ({}, ())
+    extents = look.extents()
+    fresh, cut = _spans(look, extents, *request.points) if known.keys() < set(look.numbers) else ({}, ())
+    overtaken = {n: (count, extents[n].low) for n, each in known.items() if (count := gone(each, extents[n]))}
     begun = {number: (progress.base, progress.until or 0) for number, progress in known.items()}
     spans = dict(sorted((fresh | begun).items()))
-    return Plan(identity, settings, spans, frozenset(begun), asked, request.rate, cut)
+    return Plan(identity, settings, spans, frozenset(begun), asked, request.rate, cut, overtaken)
 
 
 def _known(position: Position, asked: str) -> Progress:
@@ -81,14 +87,15 @@ def _known(position: Position, asked: str) -> Progress:
     return progress
 
 
-def _spans(look: TopicOffsets, first: Point, last: Point) -> tuple[dict[int, Span], tuple[int, ...]]:
+def _spans(
+    look: TopicOffsets, extents: Mapping[int, Extent], first: Point, last: Point
+) -> tuple[dict[int, Span], tuple[int, ...]]:
     """Where the points are in each partition, and which partitions are cut; see Plan.
 
     What is written but not committed yet is before `now`: it is waited for.
 
     An end beyond what there is now would never come for sure, so what there is now is the end.
     """
-    extents = look.extents()
     highs = {number: extent.high for number, extent in extents.items()}
     starts, ends = look.at(first, highs, extents), look.at(last, highs, extents)
     _check_all_is_there(look.topic, first, extents)

@@ -30,6 +30,8 @@ class Request:
         if self.id is not None and not _ID.fullmatch(self.id):
             raise ConfigurationError(f"--id {self.id}: write up to 80 letters, digits, dots, dashes and underscores")
         first, last = self.points
+        if first.end and last == Point():
+            raise ConfigurationError(f"--from {self.start} is after --to {self.end}")
         for one, other in ((first.offset, last.offset), (first.time_ms, last.time_ms)):
             if one is not None and other is not None and one > other:
                 raise ConfigurationError(f"--from {self.start} is after --to {self.end}")

@@ -55,6 +55,12 @@ def test_its_spans_are_sorted_and_apart_and_it_is_the_same_in_whatever_order_the
     assert edges == sorted(set(edges))
 
 
+@given(done=offsets, offset=st.integers(0, 302))
+def test_what_is_left_before_an_offset_is_what_is_not_done_there(done: set[int], offset: int) -> None:
+    progress = Progress(10).after(spans(done))
+    assert progress.left_before(offset) == sum(each not in progress for each in range(offset))
+
+
 @given(first=offsets, then=offsets, asked=offsets)
 def test_it_includes_what_it_is_made_of_and_nothing_that_is_not_done(
     first: set[int], then: set[int], asked: set[int]

@@ -44,6 +44,14 @@ def test_another_topic_or_model_is_another_replay_and_an_id_that_is_given_is_tak
     assert identity(replace(REQUEST, id="mine")) == "mine"
 
 
+@pytest.mark.parametrize(("start", "end"), [("now", "beginning"), ("9", "3"), ("2026-02-01", "2026-01-01")])
+def test_a_window_that_ends_before_it_begins_is_refused(start: str, end: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"--from {start} is after --to {end}"):
+        Request(start, end)
+    for first, last in ((end, start), (start, start), (end, end)):
+        Request(first, last)
+
+
 def settings(**kafka: Any) -> Settings:
     policy = {"topics": {"block": "blocked"}}
     return Settings.model_validate({"kafka": kafka, "policy": policy, "observe": {"port": 9108}})
