@@ -67,11 +67,12 @@ class Phase(Enum):
 
 
 class Aborted(Exception):
-    """The transaction must be aborted; what is still ours may be done again."""
+    """The transaction must be aborted; what is still ours may be done again, and `at_once` where that will help."""
 
-    def __init__(self, why: str, code: int | None = None) -> None:
+    def __init__(self, why: str, code: int | None = None, *, at_once: bool = False) -> None:
         super().__init__(why)
         self.code = code
+        self.at_once = at_once
 
 
 class Transactions:
