@@ -126,9 +126,7 @@ class KafkaThread:
     def _run(self) -> None:
         failure: BaseException | None = None
         try:
-            # Before there are records: what an earlier run left open would hold back the offsets to begin with.
-            while not self._stop.is_set() and not self._sink.open(SETTLE_STEP_S):
-                self._settling.step()
+            self._open_sink()
             self._work()
             if self._drain_at_stop:
                 self._settling.drain(self._ledger.partitions, self._hear)
@@ -140,6 +138,13 @@ class KafkaThread:
             self.ended.set_result(None)
         else:
             self.ended.set_exception(failure)
+
+    def _open_sink(self) -> None:
+        """Before there are records: what an earlier run left open would hold back the offsets to begin with."""
+        while not self._stop.is_set() and not self._sink.open(SETTLE_STEP_S):
+            self.reporter.opening = True
+            self._settling.step()
+        self.reporter.opening = False
 
     def _work(self) -> None:
         try:

@@ -15,7 +15,7 @@ from tests.unit.kafka import coordinator
 from tests.unit.kafka.books import record
 from tests.unit.kafka.coordinator import DEAD_LETTERS, SOURCE, Cluster, FakeProducer, Group, Trouble
 from worker.errors import Fatal
-from worker.kafka import exactly_once, publisher, refused_offsets, transactions
+from worker.kafka import exactly_once, publisher, refused_offsets, reminder, transactions
 from worker.kafka.deadletter import DeadLetters
 from worker.kafka.exactly_once import ExactlyOnceSink
 from worker.kafka.ledger import Ledger, Partition, Position, Settlement, Ticket
@@ -63,7 +63,7 @@ class Once(RuleBasedStateMachine):
         self.cluster = Cluster(PARTITIONS, TIMEOUT_S)
         self.patches = pytest.MonkeyPatch()
         clock = SimpleNamespace(monotonic=lambda: self.cluster.now_s)
-        for room in (exactly_once, publisher, refused_offsets, transactions):
+        for room in (exactly_once, publisher, refused_offsets, reminder, transactions):
             self.patches.setattr(room, "time", clock)
         self.patches.setattr(transactions, "aside", coordinator.aside)
         self.patches.setattr(

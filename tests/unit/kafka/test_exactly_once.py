@@ -200,6 +200,19 @@ def test_while_the_group_has_not_taken_us_in_nothing_is_begun(scene: Scene) -> N
     assert scene.phase is Phase.READY
 
 
+def test_while_the_cluster_gives_no_transactional_id_that_is_said_after_some_seconds_and_every_half_minute(
+    scene: Scene, logs: list[EventDict]
+) -> None:
+    for _ in range(66):
+        assert not scene.happens("init", Trouble.NOT_DONE).sink.open(0.0)
+        scene.cluster.pass_time(1.0)
+    assert scene.sink.open(0.0)
+    said = [line for line in logs if line["event"] == "kafka.transactional_id_waits"]
+    assert [line["seconds"] for line in said] == [5, 35, 65]
+    assert said[0]["id"] == scene.settings.transactional_id
+    assert "transaction.state.log.replication.factor" in said[0]["next"]
+
+
 def test_offsets_that_are_never_answered_are_given_up_with_their_producer(scene: Scene) -> None:
     scene.happens("offsets", Trouble.SILENT).come(0, 1)
     assert not scene.goes_on_after()
