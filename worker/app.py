@@ -215,7 +215,9 @@ class Worker:
         trouble = []
         if self._stop.is_set():
             trouble.append("stopping")
-        if not self._kafka.reporter.joined:
+        if self._kafka.reporter.opening:
+            trouble.append("Kafka has not given the transactional id yet: see kafka.transactional_id_waits in the log")
+        elif not self._kafka.reporter.joined:
             trouble.append("the consumer group has assigned nothing yet")
         if self._kafka.reporter.broker_away:
             trouble.append("the broker does not acknowledge outcomes")

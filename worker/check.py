@@ -17,6 +17,7 @@ from worker.kafka.registry import Registry
 from worker.kafka.schemas import CLASSIFICATION, by_mark, latest
 from worker.kafka.settings import EventsSettings
 from worker.kafka.topics import ClusterLook, Finding, wanted_topics
+from worker.kafka.trial_id import try_id
 from worker.models.classifier import Classifier
 from worker.models.load import load
 from worker.observe.metrics import Metrics
@@ -28,7 +29,7 @@ _SUBJECT_HINT = "see events.register_schemas, or ask those who own the subject"
 
 
 async def findings(settings: Settings) -> AsyncIterator[Finding]:
-    """Schema files, broker, topics, registry, model, decoders, and one image through the real chain."""
+    """Schema files, broker, topics, transactions, registry, model, decoders, and one image through the real chain."""
     if settings.events.schema_files:
         yield _schema_files(settings.events)
     for finding in await asyncio.to_thread(_cluster, settings):
@@ -44,7 +45,7 @@ async def findings(settings: Settings) -> AsyncIterator[Finding]:
 
 
 def _cluster(settings: Settings) -> list[Finding]:
-    """The broker, and the topics where it answers."""
+    """The broker, and the topics where it answers, and whether there are transactions where they are needed."""
     try:
         wanted = wanted_topics(settings.kafka, settings.policy.topics)
     except ConfigurationError as error:
@@ -52,7 +53,8 @@ def _cluster(settings: Settings) -> list[Finding]:
     try:
         look = ClusterLook(settings.kafka)
         where = f"{look.brokers} at {settings.kafka.bootstrap_servers}"
-        return [Finding("broker", where), *look.topics(wanted)]
+        once = [try_id(settings.kafka)] if settings.kafka.delivery == "exactly-once" else []
+        return [Finding("broker", where), *look.topics(wanted), *once]
     except Fatal as error:
         return [_failed("broker", error)]
 

@@ -17,7 +17,7 @@ from tests.broker.test_faults import Member, wait_for
 from tests.clusters import PATIENCE_S, Cluster, Reader, event, header, source_of
 from tests.workers import running, until, worker_process
 from worker.errors import Fatal
-from worker.kafka import exactly_once
+from worker.kafka import refused_offsets, transactions
 from worker.kafka.ledger import Partition, Position, Settlement
 from worker.kafka.progress import Progress
 from worker.kafka.transactions import Aborted
@@ -189,13 +189,39 @@ def test_a_member_whose_offsets_are_refused_for_long_with_no_rebalance_ends_the_
         settlement = whole.settlement()
         whole.consumer.close()  # the group knows it no more, and nobody tells it so
         whole.consumer = member(broker, whole.topics)
-        wait_for(lambda: not whole.settle(settlement, whole.ledger.positions) and whole.sink._refused, "it is refused")
+        refused = whole.sink._refused
+        wait_for(lambda: not whole.settle(settlement, whole.ledger.positions) and refused._stale, "it is refused")
         assert not whole.settle(settlement, whole.ledger.positions), "it waits for a rebalance"
-        monkeypatch.setattr(exactly_once, "_STALE_S", 0.0)
+        monkeypatch.setattr(refused_offsets, "_STALE_S", 0.0)
         with pytest.raises(Fatal, match=r"no rebalance came: .* set it to classic; nothing was lost"):
             whole.settle(settlement, whole.ledger.positions)
         assert broker.committed(whole.topics) == {}
         assert passed(whole) == []
+
+
+def test_offsets_that_are_refused_for_good_end_the_worker_at_once_which_says_why(broker: Cluster) -> None:
+    """As with the broker's offset.metadata.max.bytes below what is committed."""
+    with bench(broker) as whole:
+        settlement, long = whole.settlement(), Position(1, metadata="x" * 5000)
+        with pytest.raises(Fatal, match=r"\(OFFSET_METADATA_TOO_LARGE\): raise the brokers' offset.metadata.max.bytes"):
+            wait_for(lambda: whole.settle(settlement, lambda _: {(whole.topics.input, 0): long}), "it is over")
+    assert broker.committed(whole.topics) == {}
+    assert passed(whole) == []
+
+
+def test_a_partition_that_the_coordinator_does_not_know_for_long_ends_the_worker(
+    broker: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transactions, "_OFFSETS_S", 0.1)  # for so long librdkafka asks again
+    with bench(broker) as whole:
+        settlement, refused = whole.settlement(), whole.sink._refused
+        more = {**whole.ledger.positions(settlement), (whole.topics.input, 9): Position(1)}
+        wait_for(lambda: not whole.settle(settlement, lambda _: more) and refused._unknown, "it is refused")
+        monkeypatch.setattr(refused_offsets, "_UNKNOWN_S", 0.0)
+        with pytest.raises(Fatal, match=r"\(UNKNOWN_TOPIC_OR_PART\): the input topic was deleted: .*nothing was lost"):
+            wait_for(lambda: whole.settle(settlement, lambda _: more), "it is over")
+    assert broker.committed(whole.topics) == {}
+    assert passed(whole) == []
 
 
 async def test_refused_outcomes_become_dead_letters_in_the_transaction_of_their_neighbours(broker: Cluster) -> None:

@@ -22,11 +22,11 @@ def check(cluster: Cluster, topics: Topics, *more: str) -> tuple[int, dict[str, 
 
 def test_all_is_well_with_broker_topics_model_and_one_image(embedded: Cluster) -> None:
     topics = embedded.topics()
-    code, found = check(embedded, topics, "images.formats=['webp']")
+    code, found = check(embedded, topics, "images.formats=['webp']", "kafka.delivery=exactly-once")
     assert code == 0
     assert all(mark == "ok" for mark, _ in found.values())
     subjects = [f"topic {name}" for name in (topics.input, topics.results, topics.dead_letters)]
-    assert list(found) == ["configuration", "broker", *subjects, "model", "decoders", "image"]
+    assert list(found) == ["configuration", "broker", *subjects, "transactions", "model", "decoders", "image"]
     assert "cat" in found["image"][1]
     assert found["decoders"][1] == "1 processes with no network, no files, no programs"
 

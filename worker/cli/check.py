@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def check(context: typer.Context) -> None:
     """Look at configuration, broker, topics, registry, model, and take one image through the chain.
 
-    A line each, with what to do where one failed; exit code 1 then. The group is not joined.
+    A line each, with what to do where one failed; exit code 1 then. The group is not joined, and no worker fenced.
     """
     try:
         found = resolved(context)

@@ -12,6 +12,7 @@ group's offsets is told to wait until the transaction has ended (KIP-447; consum
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Mapping
@@ -20,13 +21,13 @@ from typing import Any
 import structlog
 from confluent_kafka import KafkaError, KafkaException
 
-from worker.errors import Fatal
 from worker.kafka.committer import is_reached
 from worker.kafka.deadletter import DeadLetters
 from worker.kafka.entries import offsets_of
 from worker.kafka.instance import Claim
 from worker.kafka.ledger import Partition, Position, Settlement, Ticket
 from worker.kafka.refusals import Verdict, instead, never_published, verdict
+from worker.kafka.refused_offsets import RefusedOffsets
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.sink import Group, Positions
 from worker.kafka.transactions import Aborted, Phase, Transactions
@@ -36,15 +37,8 @@ log = structlog.get_logger(__name__)
 _UNDER_WAY = {Phase.OPEN, Phase.SENDING, Phase.COMMITTING}
 _ASK_S = 1.0
 _CLOSE_S = 5.0
-_STALE_S = 60.0
-"""How long a generation may be refused without a rebalance that brings the next one."""
-
-_STALE = {
-    KafkaError.ILLEGAL_GENERATION,
-    KafkaError.UNKNOWN_MEMBER_ID,
-    KafkaError.STALE_MEMBER_EPOCH,
-    KafkaError.FENCED_MEMBER_EPOCH,
-}
+_PAUSE_S = 1.0
+"""No third transaction is begun in this time after two that were aborted: what is wrong may be so for long."""
 
 
 class ExactlyOnceSink:
@@ -68,8 +62,9 @@ class ExactlyOnceSink:
         """The membership that was sent with them."""
         self._committing = False
         """Whether a commit was asked for, and is not answered yet."""
-        self._refused: tuple[Any, float] | None = None
-        """A membership that the coordinator did not know any more, and since when."""
+        self._refused = RefusedOffsets()
+        self._aborted_s = self._again_s = -math.inf
+        """When a transaction of this settlement was aborted last, and when the next one may begin."""
 
     @property
     def throttled(self) -> bool:
@@ -82,6 +77,7 @@ class ExactlyOnceSink:
         if settlement is not self._settlement:
             self._settlement = settlement
             self._suspects.clear()
+            self._aborted_s = self._again_s = -math.inf
         deadline_s = time.monotonic() + timeout_s
         while True:
             try:
@@ -89,8 +85,9 @@ class ExactlyOnceSink:
             except Aborted as aborted:
                 self._transactions.give_up()
                 log.warning("kafka.transaction_aborted", why=str(aborted), next="do again what is still ours")
-                if aborted.code in _STALE:
-                    self._note_stale()
+                if not aborted.at_once:
+                    self._again_s, self._aborted_s = self._aborted_s + _PAUSE_S, time.monotonic()
+                    return False
             if time.monotonic() >= deadline_s:
                 return False
 
@@ -113,17 +110,18 @@ class ExactlyOnceSink:
             if not self._published(deadline_s):
                 return False
             self._send_offsets(positions(settlement), group)
-        if transactions.phase is Phase.SENDING and not transactions.offsets_taken(_left_s(deadline_s)):
+        if transactions.phase is Phase.SENDING and not self._offsets_taken(settlement, deadline_s):
             return False
-        self._refused = None
         self._committing = True
         done = transactions.commit(_left_s(deadline_s))
         self._committing = not done
         return done
 
     def _begin(self, settlement: Settlement, owned: Mapping[Partition, Position], group: Group) -> bool:
-        """Begin with what is still ours. False where nothing is, or the group has to take us in again first."""
-        if not owned or group.membership is None or self._is_stale(group.membership):
+        """Begin with what is still ours. False where nothing is, or not yet: the group takes us in again first."""
+        if not owned or group.membership is None or self._refused.is_stale(group.membership):
+            return False
+        if time.monotonic() < self._again_s:
             return False
         self._transactions.begin()
         self._held = set(owned)
@@ -149,7 +147,8 @@ class ExactlyOnceSink:
         for ticket, error in refused:
             self._look_at(ticket, error)
         if refused:
-            raise Aborted(f"an outcome was refused: {refused[0][1].str()}")
+            blamed = any(verdict(error) is Verdict.BLAME for _, error in refused)
+            raise Aborted(f"an outcome was refused: {refused[0][1].str()}", at_once=blamed)
         if reported and self._alone is not None:
             self._suspects.discard(self._alone)
             self._alone = None
@@ -174,9 +173,19 @@ class ExactlyOnceSink:
 
     def _send_offsets(self, owned: Mapping[Partition, Position], group: Group) -> None:
         if set(owned) != self._held:
-            raise Aborted("a rebalance took partitions away")
+            raise Aborted("a rebalance took partitions away", at_once=True)
         self._transactions.send_offsets(offsets_of(owned), group.membership)
         self._sent, self._membership = owned, group.membership
+
+    def _offsets_taken(self, settlement: Settlement, deadline_s: float) -> bool:
+        try:
+            taken = self._transactions.offsets_taken(_left_s(deadline_s))
+        except Aborted as aborted:
+            self._refused.note(aborted, settlement, self._membership)
+            raise
+        if taken:
+            self._refused.taken()
+        return taken
 
     def _was_committed(self, group: Group) -> bool:
         """Whether a commit that failed without an answer took place: its offsets say so, since it is all or nothing."""
@@ -186,21 +195,6 @@ class ExactlyOnceSink:
             raise Aborted(f"the group's offsets are unknown: {error.args[0].str()}") from error
         self._committing = False
         return all(is_reached(committed.get(each), position) for each, position in self._sent.items())
-
-    def _note_stale(self) -> None:
-        if self._refused is None or self._refused[0] is not self._membership:
-            self._refused = (self._membership, time.monotonic())
-
-    def _is_stale(self, membership: Any) -> bool:
-        """Whether this very membership was refused: the next one comes in a rebalance, which runs inside a poll."""
-        if self._refused is None or self._refused[0] is not membership:
-            return False
-        if time.monotonic() - self._refused[1] >= _STALE_S:
-            raise Fatal(
-                f"Kafka has refused this member's offsets for {_STALE_S:.0f} s and no rebalance came: brokers before "
-                "4.3 do so with kafka.group_protocol consumer: set it to classic; nothing was lost"
-            )
-        return True
 
 
 def _left_s(deadline_s: float) -> float:

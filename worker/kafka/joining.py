@@ -6,7 +6,6 @@ answers each of its clients that another broker was the coordinator.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
 
@@ -14,10 +13,9 @@ import structlog
 from confluent_kafka import KafkaException
 
 from worker.kafka.aside import aside
+from worker.kafka.reminder import Reminder
 
 log = structlog.get_logger(__name__)
-
-_EVERY_S = 30.0
 
 
 class Joining:
@@ -26,8 +24,7 @@ class Joining:
     def __init__(self, ask: Callable[[], object]) -> None:
         """`ask`: asks the group's coordinator something, waits for the answer, and raises KafkaException for none."""
         self._ask = ask
-        self._since_s = time.monotonic()
-        self._due_s = self._since_s + _EVERY_S
+        self._reminder = Reminder()
         self._answer: Future[object] | None = None
 
     def look(self) -> None:
@@ -35,8 +32,7 @@ class Joining:
         if self._answer is not None and self._answer.done():
             self._say(self._answer)
             self._answer = None
-        elif self._answer is None and time.monotonic() >= self._due_s:
-            self._due_s = time.monotonic() + _EVERY_S
+        elif self._answer is None and self._reminder.due():
             self._answer = aside(self._ask, "joining")
 
     def _say(self, answer: Future[object]) -> None:
@@ -45,7 +41,9 @@ class Joining:
             why = "the group's coordinator answers: other members may hold the rebalance up"
         except KafkaException as error:
             why = f"the group's coordinator does not answer: {error.args[0].str()}"
-        seconds = round(time.monotonic() - self._since_s)
         log.warning(
-            "kafka.nothing_assigned", seconds=seconds, why=why, next="wait: see the coordinator's log if it lasts"
+            "kafka.nothing_assigned",
+            seconds=self._reminder.seconds,
+            why=why,
+            next="wait: see the coordinator's log if it lasts",
         )

@@ -73,6 +73,8 @@ class Reporter:
     snapshot: Snapshot = Snapshot()
     beat_s: float = field(default_factory=time.monotonic)
     """Monotonic time of the thread's last step."""
+    opening: bool = False
+    """Whether the broker has not let the sink begin yet, and so nothing is joined."""
     joined: bool = False
     """Whether the group has given this member its partitions (possibly none, where there are more members)."""
     broker_away: bool = False

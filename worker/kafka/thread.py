@@ -130,9 +130,7 @@ class KafkaThread:
     def _run(self) -> None:
         failure: BaseException | None = None
         try:
-            # Before there are records: what an earlier run left open would hold back the offsets to begin with.
-            while not self._stop.is_set() and not self._sink.open(SETTLE_STEP_S):
-                self._settling.step()
+            self._open_sink()
             self._work()
         except BaseException as error:  # noqa: BLE001 - whoever awaits `ended` raises it
             failure = error
@@ -142,6 +140,13 @@ class KafkaThread:
             self.ended.set_result(None)
         else:
             self.ended.set_exception(failure)
+
+    def _open_sink(self) -> None:
+        """Before there are records: what an earlier run left open would hold back the offsets to begin with."""
+        while not self._stop.is_set() and not self._sink.open(SETTLE_STEP_S):
+            self.reporter.opening = True
+            self._settling.step()
+        self.reporter.opening = False
 
     def _work(self) -> None:
         """Until a stop or a gap; then settle what is left, which whoever moves the group past a gap would pass over."""

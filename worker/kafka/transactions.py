@@ -33,6 +33,7 @@ from worker.kafka.aside import aside
 from worker.kafka.clients import ClientErrors, Disconnects, Throttle, error_in, open_client
 from worker.kafka.properties import transactional_properties
 from worker.kafka.publisher import Publisher
+from worker.kafka.reminder import Reminder
 from worker.kafka.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
@@ -44,7 +45,15 @@ _LATE_S = 1.0
 _COMES_WITHIN_S = 60.0
 """How late a request may be whose connection broke: much later than a broker that is slow was ever seen to be."""
 
-_HINTS = {
+_WAITS_S = 5.0
+"""When to speak first of an id that is not given: it takes milliseconds, but for a coordinator that just begins."""
+
+LOOK_AT = (
+    "see the brokers' transaction.state.log.replication.factor (no more than there are brokers) and "
+    "transaction.state.log.min.isr, and whether their topic __transaction_state is well"
+)
+"""For the operator, where no transaction coordinator answers: no client is told why."""
+HINTS = {
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: "ask for WRITE and DESCRIBE on the transactional id",
     KafkaError.CLUSTER_AUTHORIZATION_FAILED: "ask for IDEMPOTENT_WRITE on the cluster",
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "ask for WRITE on the topics of outcomes, and READ on the input topic",
@@ -67,11 +76,12 @@ class Phase(Enum):
 
 
 class Aborted(Exception):
-    """The transaction must be aborted; what is still ours may be done again."""
+    """The transaction must be aborted; what is still ours may be done again, and `at_once` where that will help."""
 
-    def __init__(self, why: str, code: int | None = None) -> None:
+    def __init__(self, why: str, code: int | None = None, *, at_once: bool = False) -> None:
         super().__init__(why)
         self.code = code
+        self.at_once = at_once
 
 
 class Transactions:
@@ -109,7 +119,19 @@ class Transactions:
         if done:
             self._call(self._producer.poll, 0)
             self._asked_twice_s = time.monotonic() if self._disconnects.heard_of else self._asked_twice_s
+        elif self._reminder.due():
+            self._say_that_it_waits()
         return done
+
+    def _say_that_it_waits(self) -> None:
+        self._call(self._producer.poll, 0)
+        log.warning(
+            "kafka.transactional_id_waits",
+            id=self._id,
+            seconds=self._reminder.seconds,
+            error=self._errors.newest or "the client says nothing",
+            next=f"wait; if it lasts, {LOOK_AT}",
+        )
 
     def begin(self) -> None:
         if not self._call(self._producer.begin_transaction):
@@ -174,8 +196,8 @@ class Transactions:
             self._producer.begin_transaction()
         except KafkaException as exception:
             error: KafkaError = exception.args[0]
-            if error.code() in _HINTS:
-                raise self._never(error, _HINTS[error.code()]) from exception
+            if error.code() in HINTS:
+                raise self._never(error, HINTS[error.code()]) from exception
 
     def _renew_after_a_disconnect(self) -> None:
         if self.phase is not Phase.READY:
@@ -188,8 +210,10 @@ class Transactions:
     def _renew(self) -> None:
         self._disconnects = Disconnects()
         properties = {**transactional_properties(self._settings, self._id), "logger": self._disconnects}
-        self._producer = open_client(Producer, properties, ClientErrors("producer"), self.throttle)
+        self._errors = ClientErrors("producer")
+        self._producer = open_client(Producer, properties, self._errors, self.throttle)
         self.publisher = Publisher(self._producer)
+        self._reminder = Reminder(_WAITS_S)
         self.phase = Phase.OPENING
 
     def _abort(self, timeout_s: float) -> bool:
@@ -214,8 +238,8 @@ class Transactions:
             error = error_in(exception)
             if error is None:
                 raise Aborted("an error of the producer was lost: the next call says what it was") from exception
-            if error.code() in _HINTS:
-                raise self._never(error, _HINTS[error.code()]) from exception
+            if error.code() in HINTS:
+                raise self._never(error, HINTS[error.code()]) from exception
             if error.retriable():
                 return False
             if error.txn_requires_abort():

@@ -36,6 +36,10 @@ class Trouble(Enum):
     """The broker does it, and the answer is lost."""
     REFUSED = auto()
     """The transaction must be aborted."""
+    UNKNOWN = auto()
+    """Likewise, since a partition is not known (offsets only)."""
+    FOR_GOOD = auto()
+    """Likewise, for what it is (offsets only)."""
     SILENT = auto()
     """The broker does it, and the call never comes back (offsets only)."""
     OUTLIVED = auto()
@@ -44,6 +48,13 @@ class Trouble(Enum):
     """The connection breaks, and it is sent again and done; the first one is on its way still."""
     NOT_SAID = auto()
     """It is not done, and the error is lost on its way to us (seen of `flush`)."""
+
+
+_REFUSALS = {
+    Trouble.REFUSED: KafkaError.INVALID_TXN_STATE,
+    Trouble.UNKNOWN: KafkaError.UNKNOWN_TOPIC_OR_PART,
+    Trouble.FOR_GOOD: KafkaError.OFFSET_METADATA_TOO_LARGE,
+}
 
 
 @dataclass(slots=True)
@@ -208,8 +219,8 @@ class FakeProducer:
         trouble = self._cluster.troubles.pop(name, None)
         if isinstance(trouble, int):
             raise KafkaException(KafkaError(trouble, fatal=True))
-        if trouble is Trouble.REFUSED:
-            raise KafkaException(KafkaError(KafkaError.INVALID_TXN_STATE, txn_requires_abort=True))
+        if trouble in _REFUSALS:
+            raise KafkaException(KafkaError(_REFUSALS[trouble], txn_requires_abort=True))
         if trouble is Trouble.NOT_DONE:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT, retriable=True))
         if trouble is Trouble.NOT_SAID:

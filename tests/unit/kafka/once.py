@@ -15,7 +15,7 @@ from tests.unit.kafka import coordinator
 from tests.unit.kafka.books import record
 from tests.unit.kafka.coordinator import DEAD_LETTERS, SOURCE, Cluster, FakeProducer, Group, Trouble
 from worker.errors import Fatal
-from worker.kafka import exactly_once, publisher, transactions
+from worker.kafka import exactly_once, publisher, refused_offsets, reminder, transactions
 from worker.kafka.deadletter import DeadLetters
 from worker.kafka.exactly_once import ExactlyOnceSink
 from worker.kafka.ledger import Ledger, Partition, Position, Settlement, Ticket
@@ -31,7 +31,7 @@ CALLS = {
     "init": [Trouble.NOT_DONE, Trouble.UNANSWERED],
     "flush": [Trouble.NOT_DONE, Trouble.REFUSED, Trouble.NOT_SAID],
     "offsets": list(Trouble),
-    "commit": [trouble for trouble in Trouble if trouble is not Trouble.SILENT],
+    "commit": [each for each in Trouble if each not in (Trouble.UNKNOWN, Trouble.FOR_GOOD, Trouble.SILENT)],
     "abort": [Trouble.NOT_DONE, Trouble.UNANSWERED, Trouble.OUTLIVED, Trouble.RESENT],
     "ask": [Trouble.NOT_DONE],
 }
@@ -63,7 +63,7 @@ class Once(RuleBasedStateMachine):
         self.cluster = Cluster(PARTITIONS, TIMEOUT_S)
         self.patches = pytest.MonkeyPatch()
         clock = SimpleNamespace(monotonic=lambda: self.cluster.now_s)
-        for room in (exactly_once, publisher, transactions):
+        for room in (exactly_once, publisher, refused_offsets, reminder, transactions):
             self.patches.setattr(room, "time", clock)
         self.patches.setattr(transactions, "aside", coordinator.aside)
         self.patches.setattr(
@@ -116,10 +116,15 @@ class Once(RuleBasedStateMachine):
         try:
             return self.sink.settle(settlement, self.ledger.positions, self.group, 0.0)
         except Fatal as fatal:
-            if "no rebalance came" not in str(fatal) or self.group.membership is self.cluster.generation:
+            if not self.may_end_so(str(fatal)):
                 raise
             self.crash()
             return False
+
+    def may_end_so(self, why: str) -> bool:
+        if "no rebalance came" in why:
+            return self.group.membership is not self.cluster.generation
+        return any(code in why for code in ("OFFSET_METADATA_TOO_LARGE", "UNKNOWN_TOPIC_OR_PART"))
 
     @rule()
     def strays_arrive(self) -> None:

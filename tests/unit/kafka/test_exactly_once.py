@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from confluent_kafka import KafkaError
 from hypothesis import settings
+from structlog.typing import EventDict
 
 from tests.unit.kafka.coordinator import Trouble
 from tests.unit.kafka.once import PARTITIONS, TIMEOUT_S, Once
@@ -34,12 +35,12 @@ class Scene(Once):
             self.finish(ticket)
         return self
 
-    def goes_on_after(self, seconds: float = 0.0) -> bool:
-        """Whether the settlement under way is done after one more step."""
+    def goes_on_after(self, seconds: float = 0.0, *, patience_s: float = 0.0) -> bool:
+        """Whether the settlement under way is done after one more step of the sink, which has so long."""
         self.cluster.pass_time(seconds)
         settlement = self.ledger.take()
         assert settlement is not None, "there is nothing to settle"
-        done = self.sink.settle(settlement, self.ledger.positions, self.group, 0.0)
+        done = self.sink.settle(settlement, self.ledger.positions, self.group, patience_s)
         if done:
             self.ledger.settled(settlement)
         return done
@@ -144,10 +145,72 @@ def test_a_refusal_that_was_got_over_is_forgotten(scene: Scene) -> None:
     assert scene.come(0, 1).goes_on_after(100.0)
 
 
+@pytest.mark.parametrize("patience_s", [0.0, 1.0])
+def test_offsets_that_are_refused_for_good_end_the_worker_at_once_and_what_was_begun_is_aborted(
+    scene: Scene, patience_s: float
+) -> None:
+    scene.happens("offsets", Trouble.FOR_GOOD).come(0, 1)
+    with pytest.raises(Fatal, match=r"OFFSET_METADATA_TOO_LARGE.*raise the brokers' offset.metadata.max.bytes to 4096"):
+        scene.goes_on_after(patience_s=patience_s)
+    scene.sink.close()
+    assert scene.cluster.open is None
+
+
+def test_offsets_of_a_partition_that_the_coordinator_does_not_know_for_long_end_the_worker(scene: Scene) -> None:
+    scene.come(0, 1)
+    for seconds in (0.0, 10.0, 9.9):
+        assert not scene.happens("offsets", Trouble.UNKNOWN).goes_on_after(seconds)
+    scene.happens("offsets", Trouble.UNKNOWN)
+    with pytest.raises(Fatal, match=r"UNKNOWN_TOPIC_OR_PART.*the input topic was deleted: create it again"):
+        scene.goes_on_after(0.1)
+
+
+def test_a_partition_that_the_coordinator_knows_a_moment_later_ends_nothing(scene: Scene) -> None:
+    scene.come(0, 1)
+    assert not scene.happens("offsets", Trouble.UNKNOWN).goes_on_after()
+    assert scene.goes_on_after(1.0)
+    scene.come(0, 1)
+    for trouble in (Trouble.UNKNOWN, Trouble.UNKNOWN, Trouble.REFUSED, Trouble.UNKNOWN, Trouble.UNKNOWN):
+        assert not scene.happens("offsets", trouble).goes_on_after(9.0)
+    assert scene.goes_on_after(1.0)
+
+
+@pytest.mark.parametrize("call", ["flush", "offsets"])
+def test_transactions_that_are_aborted_again_and_again_are_begun_twice_a_second_at_most(
+    scene: Scene, logs: list[EventDict], call: str
+) -> None:
+    scene.come(0, 1)
+    for _ in range(1000):
+        assert not scene.happens(call, Trouble.REFUSED).goes_on_after(0.01, patience_s=1.0)
+    aborted = [line for line in logs if line["event"] == "kafka.transaction_aborted"]
+    assert 15 <= len(aborted) <= 21, "in ten seconds"
+    scene.cluster.troubles.clear()
+    assert scene.goes_on_after(1.0)
+
+
+def test_where_outcomes_are_to_blame_the_next_transaction_follows_at_once(scene: Scene) -> None:
+    scene.cluster.blames = {(A, each): KafkaError.INVALID_RECORD for each in range(4)}
+    scene.come(0, 4).come(1, 1)
+    assert scene.goes_on_after(patience_s=1.0)
+
+
 def test_while_the_group_has_not_taken_us_in_nothing_is_begun(scene: Scene) -> None:
     scene.come(0, 1).group.membership = None
     assert not scene.goes_on_after()
     assert scene.phase is Phase.READY
+
+
+def test_while_the_cluster_gives_no_transactional_id_that_is_said_after_some_seconds_and_every_half_minute(
+    scene: Scene, logs: list[EventDict]
+) -> None:
+    for _ in range(66):
+        assert not scene.happens("init", Trouble.NOT_DONE).sink.open(0.0)
+        scene.cluster.pass_time(1.0)
+    assert scene.sink.open(0.0)
+    said = [line for line in logs if line["event"] == "kafka.transactional_id_waits"]
+    assert [line["seconds"] for line in said] == [5, 35, 65]
+    assert said[0]["id"] == scene.settings.transactional_id
+    assert "transaction.state.log.replication.factor" in said[0]["next"]
 
 
 def test_offsets_that_are_never_answered_are_given_up_with_their_producer(scene: Scene) -> None:

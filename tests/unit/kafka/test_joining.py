@@ -10,7 +10,7 @@ from structlog.typing import EventDict
 
 from tests.clusters import PATIENCE_S
 from tests.unit.kafka.test_member import NOWHERE
-from worker.kafka import joining as room
+from worker.kafka import reminder as room
 from worker.kafka.joining import Joining
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.starts import Starts

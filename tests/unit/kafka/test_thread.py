@@ -113,6 +113,20 @@ def test_a_lost_partition_is_not_drained() -> None:
     assert bench.sink.committed == []
 
 
+def test_while_the_sink_may_not_begin_nothing_is_joined_and_that_is_told() -> None:
+    bench = Bench()
+    told = []
+
+    def opened(_timeout_s: float) -> bool:
+        told.append(bench.thread.reporter.opening)
+        return len(told) == 3
+
+    bench.sink.open = opened  # type: ignore[method-assign]
+    bench.thread._open_sink()
+    assert told == [False, True, True]
+    assert not bench.thread.reporter.opening
+
+
 def test_the_sink_is_let_go_though_the_source_fails_at_its_end() -> None:
     """Else readers of committed transactions wait for an open one until its timeout."""
     bench = Bench()
