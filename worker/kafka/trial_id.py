@@ -34,7 +34,8 @@ def try_id(settings: KafkaSettings) -> Finding:
 
 def _failed(error: KafkaError, transactional_id: str | None, newest: str) -> Finding:
     if error.retriable():
-        return Finding(_SUBJECT, f"no transactional id in {_TIMEOUT_S:.0f} s: {newest or error.str()}", LOOK_AT)
+        why = newest or "no coordinator answers"
+        return Finding(_SUBJECT, f"no transactional id in {_TIMEOUT_S:.0f} s: {why}", LOOK_AT)
     if error.code() == KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED and transactional_id is not None:
         return Finding(_SUBJECT, f"whether this user may use {transactional_id!r} shows when the worker runs")
     return Finding(_SUBJECT, error.str(), HINTS.get(error.code(), "see the broker's log"))

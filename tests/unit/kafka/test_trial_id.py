@@ -14,7 +14,7 @@ LATE = KafkaError(KafkaError._TIMED_OUT, "Timed out", retriable=True)
 @pytest.mark.parametrize(
     ("error", "newest", "result", "remedy"),
     [
-        (LATE, "", "Timed out", "transaction.state.log.replication.factor"),
+        (LATE, "", "in 10 s: no coordinator answers", "transaction.state.log.replication.factor"),
         (LATE, "Connection refused", "Connection refused", "transaction.state.log.min.isr"),
         (FORBIDDEN, "", "authorization failed", "WRITE and DESCRIBE on the transactional id"),
         (KafkaError(KafkaError.INVALID_TRANSACTION_TIMEOUT), "", "timeout", "lower kafka.transaction_timeout_s"),
