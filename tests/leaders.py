@@ -7,7 +7,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from confluent_kafka import ElectionType, TopicPartition
 from confluent_kafka.admin import PartitionMetadata
@@ -15,7 +15,7 @@ from confluent_kafka.admin import PartitionMetadata
 from tests.clusters import PATIENCE_S, Cluster
 from tests.kafka_server import Broker, RealKafka
 from worker.kafka.exactly_once import ExactlyOnceSink
-from worker.kafka.ledger import Settlement
+from worker.kafka.ledger import Partition, Position, Settlement
 from worker.kafka.sink import Group, Positions
 from worker.kafka.transactions import Phase
 
@@ -47,6 +47,9 @@ class HeldSink:
         if waits and not done and self._sink._transactions.phase is self._at:
             self.reached.set()
         return done
+
+    def commit(self, positions: Mapping[Partition, Position], group: Group, timeout_s: float) -> bool:
+        return self._sink.commit(positions, group, timeout_s)
 
     def close(self) -> None:
         self._sink.close()

@@ -11,11 +11,10 @@ from random import Random
 
 from tests.kafka_server import free_ports
 
-INIT_PRODUCER_ID, END_TXN = 22, 26
-_OFFSET_COMMIT = 8
+OFFSET_COMMIT, INIT_PRODUCER_ID, END_TXN, TXN_OFFSET_COMMIT = 8, 22, 26, 28
 _HEARTBEAT = 68
 """ConsumerGroupHeartbeat, the API of KIP-848."""
-WRITES = {0, _OFFSET_COMMIT, INIT_PRODUCER_ID, 24, 25, END_TXN, 28}
+WRITES = {0, OFFSET_COMMIT, INIT_PRODUCER_ID, 24, 25, END_TXN, TXN_OFFSET_COMMIT}
 """Produce, OffsetCommit, InitProducerId, AddPartitionsToTxn, AddOffsetsToTxn, EndTxn, TxnOffsetCommit."""
 
 
@@ -30,7 +29,7 @@ class Proxy:
         self._lose_heartbeat_of: bytes | None = None
         self._lose_answer_of: bytes | None = None
         self._refuse_heartbeat_of: tuple[bytes, int] | None = None
-        self._delay_next: tuple[int, bytes] | None = None
+        self._delay_next: tuple[bytes, set[int]] = (b"", set())
         self._delayed: bytes | None = None
         self._unsteady: tuple[bytes, Random, float] | None = None
         self.broken = 0
@@ -62,9 +61,9 @@ class Proxy:
         """Answer its next heartbeat in the broker's place, with this error."""
         self._refuse_heartbeat_of = (client.encode(), code)
 
-    def delay(self, client: str, api: int) -> None:
-        """Keep this client's next request of a kind, and end the connection that it comes on."""
-        self._delay_next = (api, client.encode())
+    def delay(self, client: str, *apis: int) -> None:
+        """Keep this client's next request of these kinds, and end the connection that it comes on."""
+        self._delay_next = (client.encode(), set(apis))
 
     def deliver(self) -> None:
         """Let the broker have what was kept, and answer it."""
@@ -102,7 +101,7 @@ class Proxy:
                 self._clients[client] = name = request[14 : 14 + length]
                 if name == self._cut_off or (key == _HEARTBEAT and self._loses_it(name)):
                     break
-                if key == _OFFSET_COMMIT and name == self._lose_answer_of:
+                if key == OFFSET_COMMIT and name == self._lose_answer_of:
                     self._lose_answer_of = None
                     self._deliver(request)
                     break
@@ -110,8 +109,8 @@ class Proxy:
                     client.sendall(_refusal(request, self._refuse_heartbeat_of[1]))
                     self._refuse_heartbeat_of = None
                     continue
-                if (key, name) == self._delay_next:
-                    self._delay_next, self._delayed = None, request
+                if name == self._delay_next[0] and key in self._delay_next[1]:
+                    self._delay_next, self._delayed = (b"", set()), request
                     break
                 if key in WRITES and self._comes_late(name, request):
                     break

@@ -1,26 +1,33 @@
 """A request that librdkafka sends again, since its connection broke, while the first one is on its way to the broker.
 
-Of a transaction's end the first ends the next transaction when it comes (seen on Apache Kafka 4.3.1).
+Of a transaction's end the first ends the next transaction when it comes, and a commit outside of transactions moves the
+group's offset back when it comes behind a later one (seen on Apache Kafka 4.3.1).
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 import pytest
 from confluent_kafka import Message
+from structlog.typing import EventDict
 
 from tests.broker.bench import Bench, bench, passed
 from tests.broker.test_delivery import assert_in_order, mixed
 from tests.broker.test_faults import wait_for
+from tests.broker.test_replay import ALL, Transactional, committed
 from tests.chaos.offsets import parse_key, parse_value
 from tests.chaos.verifier import read
-from tests.clusters import Cluster, Reader, event, source_of
-from tests.proxy import END_TXN, INIT_PRODUCER_ID, Proxy
+from tests.clusters import PATIENCE_S, Cluster, Reader, event, source_of
+from tests.proxy import END_TXN, INIT_PRODUCER_ID, OFFSET_COMMIT, TXN_OFFSET_COMMIT, Proxy
+from tests.replays import job
 from tests.workers import running, until
 from worker.kafka.ledger import Partition, Position, Settlement
+from worker.models.classifier import PixelBatch, ScoreBatch
+from worker.testing import FreeClassifier
 
 pytestmark = pytest.mark.broker
 
@@ -73,6 +80,71 @@ def test_who_is_fenced_by_its_own_request_for_the_id_that_comes_late_takes_it_ov
         assert len(asked) > 2, "it was not fenced"
         assert len(passed(whole)) == 1
         assert cluster.committed(whole.topics) == {0: 1}
+
+
+@pytest.mark.parametrize("protocol", [pytest.param("classic", marks=pytest.mark.long), "consumer"])
+async def test_in_exactly_once_a_start_that_comes_late_moves_no_offset_back(
+    wire: tuple[Proxy, Cluster], protocol: str
+) -> None:
+    proxy, cluster = wire
+    topics = cluster.topics(partitions=1)
+    cluster.produce(topics.input, [event(1)] * 3)
+    flags = (NAME, "kafka.delivery=exactly-once", "kafka.start=latest", f"kafka.group_protocol={protocol}")
+    settings = cluster.settings(topics, *flags)
+    proxy.delay("once", OFFSET_COMMIT, TXN_OFFSET_COMMIT)
+    with Reader(cluster, [topics.results, topics.dead_letters]) as reader:
+        async with running(settings):
+            await until(lambda: cluster.committed(topics) == {0: 3}, "the start is committed, by the second request")
+            cluster.produce(topics.input, [event(1)] * 5)
+            await until(lambda: cluster.committed(topics) == {0: 8}, "all is committed")
+            proxy.deliver()
+        assert cluster.committed(topics) == {0: 8}
+        async with running(settings):
+            cluster.produce(topics.input, [event(1)])
+            await until(lambda: cluster.committed(topics) == {0: 9}, "all is committed")
+        seen = await asyncio.to_thread(reader.rest)
+    assert sorted(source_of(message)[1] for message in seen) == [3, 4, 5, 6, 7, 8]
+
+
+class Gate(FreeClassifier):
+    """Once armed, it answers when it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.armed = False
+        self.open = threading.Event()
+
+    def predict(self, batch: PixelBatch) -> ScoreBatch:
+        if self.armed:
+            self.open.wait()
+        return super().predict(batch)
+
+
+@pytest.mark.parametrize("time", [0, *(pytest.param(time, marks=pytest.mark.long) for time in range(1, 6))])
+async def test_a_replay_whose_last_settlement_is_committed_again_behind_its_end_is_over_all_the_same(
+    wire: tuple[Proxy, Cluster], time: int, logs: list[EventDict]
+) -> None:
+    proxy, cluster = wire
+    topics = cluster.topics(partitions=1)
+    producer = Transactional(cluster, topics.input)
+    producer.begin(5)
+    producer.end()  # its marker is the last offset: the end is beyond the last record
+    model = Gate()
+    made = job(cluster, topics, ALL, f'kafka.properties."client.id"="replay{time}"', model=model)
+    made.make_topics()
+    worker, standing = made.worker()
+    task = asyncio.create_task(worker.run())
+    await until(lambda: any(line["event"] == "worker.started" for line in logs), "it is warm")
+    model.armed = True
+    await until(lambda: worker.status()["in_flight"] == 5, "all is in flight")
+    await until(lambda: bool(worker._window and worker._window.arrived), "its end is seen")
+    proxy.lose_answer(f"replay{time}")
+    model.open.set()
+    async with asyncio.timeout(PATIENCE_S):
+        await task
+    assert proxy.lost_answer
+    assert standing.complete
+    assert committed(cluster, made) == {0: 6}
 
 
 @pytest.mark.long

@@ -8,6 +8,10 @@ rebalance in such a poll took away. Until the offsets are sent, what the transac
 ledger still owns, and it is aborted where a partition is gone. Once the coordinator has taken the offsets, which it
 does for no generation that is over, the commit may be answered as late as it likes: a new owner that asks for the
 group's offsets is told to wait until the transaction has ended (KIP-447; consumers that read committed ask so).
+
+Nothing is committed outside of a transaction: librdkafka sends such a commit again when its connection breaks, behind a
+later transaction perhaps, and the broker takes it (seen on Apache Kafka 4.3.1). So a start, or the end of a replay, is
+committed in a transaction that has no outcomes.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import structlog
@@ -61,10 +65,12 @@ class ExactlyOnceSink:
         self._membership: Any = None
         """The membership that was sent with them."""
         self._committing = False
-        """Whether a commit was asked for, and is not answered yet."""
+        """Whether a settlement's commit was asked for, and is not answered yet."""
+        self._apart: Mapping[Partition, Position] | None = None
+        """What is under way in a transaction without outcomes."""
         self._refused = RefusedOffsets()
         self._aborted_s = self._again_s = -math.inf
-        """When a transaction of this settlement was aborted last, and when the next one may begin."""
+        """When a transaction was aborted last, and when the next one may begin."""
 
     @property
     def throttled(self) -> bool:
@@ -81,15 +87,21 @@ class ExactlyOnceSink:
         deadline_s = time.monotonic() + timeout_s
         while True:
             try:
-                return self._go_on(settlement, positions, group, deadline_s)
+                return self._apart_is_done(deadline_s) and self._go_on(settlement, positions, group, deadline_s)
             except Aborted as aborted:
-                self._transactions.give_up()
-                log.warning("kafka.transaction_aborted", why=str(aborted), next="do again what is still ours")
+                self._aborted(aborted)
                 if not aborted.at_once:
-                    self._again_s, self._aborted_s = self._aborted_s + _PAUSE_S, time.monotonic()
                     return False
             if time.monotonic() >= deadline_s:
                 return False
+
+    def commit(self, positions: Mapping[Partition, Position], group: Group, timeout_s: float) -> bool:
+        """In a transaction of its own, which waits for that of a settlement."""
+        try:
+            return self._commits(positions, group, time.monotonic() + timeout_s)
+        except Aborted as aborted:
+            self._aborted(aborted)
+            return False
 
     def close(self) -> None:
         self._transactions.close(_CLOSE_S)
@@ -104,7 +116,7 @@ class ExactlyOnceSink:
             if self._committing and self._was_committed(group):
                 return True
             owned = positions(settlement)
-            if not self._begin(settlement, owned, group):
+            if not self._begin(settlement.tickets, owned, group):
                 return not owned
         if transactions.phase is Phase.OPEN:
             if not self._published(deadline_s):
@@ -117,7 +129,31 @@ class ExactlyOnceSink:
         self._committing = not done
         return done
 
-    def _begin(self, settlement: Settlement, owned: Mapping[Partition, Position], group: Group) -> bool:
+    def _commits(self, positions: Mapping[Partition, Position], group: Group, deadline_s: float) -> bool:
+        sent = self._apart or {}
+        if not self._apart_is_done(deadline_s):
+            return False
+        if positions.items() <= sent.items():
+            return True
+        if self._committing or self._transactions.phase in _UNDER_WAY:
+            return False
+        if not self._transactions.ready(_left_s(deadline_s)) or not self._begin((), positions, group):
+            return False
+        self._send_offsets(positions, group)
+        self._apart = positions
+        return self._apart_is_done(deadline_s)
+
+    def _apart_is_done(self, deadline_s: float) -> bool:
+        """Bring a transaction without outcomes to its end, if one is under way."""
+        if self._apart is not None:
+            if self._transactions.phase is Phase.SENDING and not self._offsets_taken(self._apart, deadline_s):
+                return False
+            if not self._transactions.commit(_left_s(deadline_s)):
+                return False
+            self._apart = None
+        return True
+
+    def _begin(self, tickets: Iterable[Ticket], owned: Mapping[Partition, Position], group: Group) -> bool:
         """Begin with what is still ours. False where nothing is, or not yet: the group takes us in again first."""
         if not owned or group.membership is None or self._refused.is_stale(group.membership):
             return False
@@ -125,7 +161,7 @@ class ExactlyOnceSink:
             return False
         self._transactions.begin()
         self._held = set(owned)
-        self._to_produce = deque(ticket for ticket in settlement.tickets if ticket.partition in owned)
+        self._to_produce = deque(ticket for ticket in tickets if ticket.partition in owned)
         self._alone = None
         return True
 
@@ -177,15 +213,23 @@ class ExactlyOnceSink:
         self._transactions.send_offsets(offsets_of(owned), group.membership)
         self._sent, self._membership = owned, group.membership
 
-    def _offsets_taken(self, settlement: Settlement, deadline_s: float) -> bool:
+    def _offsets_taken(self, of: object, deadline_s: float) -> bool:
+        """Whether the coordinator has the offsets. `of`: what they were sent for."""
         try:
             taken = self._transactions.offsets_taken(_left_s(deadline_s))
         except Aborted as aborted:
-            self._refused.note(aborted, settlement, self._membership)
+            self._refused.note(aborted, of, self._membership)
             raise
         if taken:
             self._refused.taken()
         return taken
+
+    def _aborted(self, aborted: Aborted) -> None:
+        self._apart = None
+        self._transactions.give_up()
+        log.warning("kafka.transaction_aborted", why=str(aborted), next="do again what is still ours")
+        if not aborted.at_once:
+            self._again_s, self._aborted_s = self._aborted_s + _PAUSE_S, time.monotonic()
 
     def _was_committed(self, group: Group) -> bool:
         """Whether a commit that failed without an answer took place: its offsets say so, since it is all or nothing."""

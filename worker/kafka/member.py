@@ -45,6 +45,10 @@ class Listener(Protocol):
     def revoked(self, partitions: Sequence[Partition]) -> None: ...
     def lost(self, partitions: Sequence[Partition]) -> None: ...
 
+    def commit(self, positions: Mapping[Partition, Position], timeout_s: float) -> bool:
+        """Commit starts, within a poll and outside of callbacks: see `Sink.commit`."""
+        ...
+
 
 class Member:
     """Used by the Kafka thread alone. What is called back when it is over does nothing."""
@@ -79,7 +83,7 @@ class Member:
         properties = {**consumer_properties(settings), **of_ours}
         self.client = open_client(Consumer, properties, ClientErrors("consumer"), throttle)
         bounds = window.bounds if window else None
-        self.starts = Starts(settings, self.client, self.committer.commit, watch, bounds)
+        self.starts = Starts(settings, self.client, listener.commit, watch, bounds)
         self.fetching = Fetching(self.client)
         self._joining: Joining | None = Joining(self.starts.reach)
         """While nothing is assigned, or may be."""

@@ -12,7 +12,6 @@ from confluent_kafka import KafkaError
 
 from worker.errors import Fatal
 from worker.kafka.committer import never_committed
-from worker.kafka.ledger import Settlement
 from worker.kafka.transactions import Aborted
 
 _STALE_S = 60.0
@@ -36,14 +35,14 @@ class RefusedOffsets:
         self._stale: tuple[Any, float] | None = None
         """A membership that the coordinator did not know any more, and since when."""
         self._unknown: tuple[Any, float] | None = None
-        """A settlement with a partition that it does not know, and since when."""
+        """What was sent of a partition that it does not know, and since when."""
 
-    def note(self, aborted: Aborted, settlement: Settlement, membership: Any) -> None:
+    def note(self, aborted: Aborted, sent_for: object, membership: Any) -> None:
         """Note why these offsets, sent with this membership, were not taken. Raises Fatal where they never will be."""
         if aborted.code in _STALE:
             self._stale = _since(self._stale, membership)
         is_unknown = aborted.code == KafkaError.UNKNOWN_TOPIC_OR_PART
-        self._unknown = _since(self._unknown, settlement) if is_unknown else None
+        self._unknown = _since(self._unknown, sent_for) if is_unknown else None
         is_gone = self._unknown is not None and _age_s(self._unknown) >= _UNKNOWN_S
         if aborted.code is not None and (is_gone or aborted.code in _FOR_GOOD):
             raise never_committed(KafkaError(aborted.code)) from aborted

@@ -65,6 +65,14 @@ class Sink(Protocol):
         """
         ...
 
+    def commit(self, positions: Mapping[Partition, Position], group: Group, timeout_s: float) -> bool:
+        """Commit positions of partitions in which nothing is to be settled: starts, and the ends of a replay.
+
+        True when the group has them. False where that is to be tried again after a poll, maybe with others: what was
+        begun goes on then, be it for none. Raises Fatal where it can never be done.
+        """
+        ...
+
     def close(self) -> None:
         """Let go of the broker. What is not published by then is not published."""
         ...
@@ -124,6 +132,9 @@ class AtLeastOnceSink:
             self._failed(exception)
             return False
         return group.commit(positions(settlement), max(_LEAST_COMMIT_S, deadline_s - time.monotonic()))
+
+    def commit(self, positions: Mapping[Partition, Position], group: Group, timeout_s: float) -> bool:
+        return group.commit(positions, timeout_s)
 
     def close(self) -> None:
         self._publisher.close()

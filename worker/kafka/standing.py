@@ -30,18 +30,19 @@ class Standing:
         """By partition, from what is committed to the end."""
         self.complete = False
 
-    def refresh(self) -> None:
-        """Ask where it is time to."""
+    def refresh(self) -> bool:
+        """Ask where it is time to. Whether there was an answer."""
         if time.monotonic() < self._due_s:
-            return
+            return False
+        self._due_s = time.monotonic() + _EVERY_S
         try:
             committed = self._look.committed(self._topic, self.left, _PATIENCE_S)
         except Fatal as error:
             log.warning("kafka.standing_unknown", error=str(error), next="ask again")
-        else:
-            self.left = {number: left_of(committed.get(number), span) for number, span in self.left.items()}
-            self.complete = self.left.keys() <= committed.keys() and not any(map(length, self.left.values()))
-        self._due_s = time.monotonic() + _EVERY_S
+            return False
+        self.left = {number: left_of(committed.get(number), span) for number, span in self.left.items()}
+        self.complete = self.left.keys() <= committed.keys() and not any(map(length, self.left.values()))
+        return True
 
     def hurry(self) -> None:
         """Ask next time: something came to its end."""

@@ -47,7 +47,8 @@ _ALONE_S = 0.3
 """How long, where others of the same question wait for theirs."""
 _REACH_S = 5.0
 _PAUSE_S = 0.2
-"""Between a question that failed and the next about the same partitions, at least; and between two such commits."""
+"""Between a question that failed and the next about the same partitions, at least; and between two such commits, but
+no longer than the first was waited for."""
 
 _NEVER = {
     KafkaError.GROUP_AUTHORIZATION_FAILED: "ask for READ on the group",
@@ -78,7 +79,7 @@ class _Question:
 
 
 Commit = Callable[[Mapping[Partition, Position], float], bool]
-"""`Source.commit`."""
+"""`Sink.commit`, with the group and a time limit in seconds."""
 
 
 class Starts:
@@ -112,6 +113,8 @@ class Starts:
         self._to_ask: deque[_Question] = deque()
         self._asked: _Question | None = None
         self._ask_again_s = self._commit_again_s = self._looked_s = 0.0
+        self._committing = False
+        """Whether a commit may be under way, be it of what was given up since: others wait for its end (KIP-447)."""
         self._said: set[Partition] = set()
         """Those that were said to wait."""
 
@@ -160,7 +163,7 @@ class Starts:
 
         Raises Fatal where they may not be asked for, or what is committed is of no use.
         """
-        if not self.waiting:
+        if not self.waiting and not self._committing:
             return {}
         if void := self._note_standstill():
             self.ask(void)
@@ -232,11 +235,15 @@ class Starts:
         one that has begun, and the partitions that have none for added later.
         """
         all_found = self.waiting.keys() <= self._found.keys() or not self._asker.saw_it_begin
-        if ends and (not all_found or time.monotonic() < self._commit_again_s):
+        began_s = time.monotonic()
+        if (ends and not all_found) or began_s < self._commit_again_s:
             return False
-        if self._commit(ends, _ASK_S):
+        self._committing = not self._commit(ends, _ASK_S)
+        if not self._committing:
             return True
-        self._commit_again_s = time.monotonic() + _PAUSE_S
+        now_s = time.monotonic()
+        # None after one that did not wait: it may be begun between two settlements that follow each other closely.
+        self._commit_again_s = now_s + min(_PAUSE_S, now_s - began_s)
         self._say(ends, "the start could not be committed")
         return False
 

@@ -17,7 +17,7 @@ from confluent_kafka import Message
 
 from worker.errors import Fatal
 from worker.kafka.intake import Intake
-from worker.kafka.ledger import Ledger, Partition, Ticket
+from worker.kafka.ledger import Ledger, Partition, Position, Ticket
 from worker.kafka.messages import size_bytes, source_record
 from worker.kafka.poll_errors import Gap
 from worker.kafka.settings import KafkaSettings
@@ -127,6 +127,10 @@ class KafkaThread:
         self._hand_over()
         self._settling.forget(partitions)
 
+    def commit(self, positions: Mapping[Partition, Position], timeout_s: float) -> bool:
+        """Commit starts and ends, which have no outcomes."""
+        return self._sink.commit(positions, self._source, timeout_s)
+
     def _run(self) -> None:
         failure: BaseException | None = None
         try:
@@ -185,11 +189,15 @@ class KafkaThread:
         else:
             busy = self._ledger.in_flight or self._source.waiting
             self._admit(_BUSY_POLL_S if busy else _IDLE_POLL_S)
+            self._look_for_the_end()
         self._settling.collect(0)
         if self._settling.due():
             self._settling.settle(SETTLE_STEP_S)
         self.reporter.report(time.monotonic())
-        if self._window is not None and self._window.is_over(self._ledger, self._source):
+
+    def _look_for_the_end(self) -> None:
+        """Right after a poll, by which it is known whether the last settlement's commit was answered."""
+        if self._window is not None and self._window.is_over(self._ledger, self.commit):
             self._stop.set()
 
     def _admit(self, timeout_s: float) -> None:

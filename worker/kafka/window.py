@@ -3,7 +3,8 @@
 An end is an offset, which need not be that of a record: transaction markers and compaction leave gaps. A partition is
 at its end when a record at or past it was seen, or the end of what there is to read is at or past it, and all that was
 taken in before is settled. Then the end itself is committed. The replay is over when all partitions are at their ends,
-by the broker's word: so a process whose colleague died takes its partitions over before it ends.
+by the broker's word: so a process whose colleague died takes its partitions over before it ends, and an end that a late
+commit moved back is committed again.
 """
 
 from __future__ import annotations
@@ -19,18 +20,13 @@ from confluent_kafka import KafkaError, Message
 from worker.kafka.bounds import Bounds
 from worker.kafka.ledger import Partition, Position
 from worker.kafka.progress import Progress
-from worker.kafka.standing import Standing
+from worker.kafka.standing import Standing, length
+from worker.kafka.starts import Commit
 
 log = structlog.get_logger(__name__)
 
 _CLOSE_S = 1.0
 _SAY_EVERY_S = 30.0
-
-
-class Group(Protocol):
-    """What is needed of the source."""
-
-    def commit(self, positions: Mapping[Partition, Position], timeout_s: float) -> bool: ...
 
 
 class InFlight(Protocol):
@@ -91,22 +87,28 @@ class Window:
             self._waits[partition] = offset
         return error is None and offset < until
 
-    def is_over(self, in_flight: InFlight, group: Group) -> bool:
-        """Whether all partitions are at their ends, whoever owns them. Commits the ends of our own that are."""
+    def is_over(self, in_flight: InFlight, commit: Commit) -> bool:
+        """Whether all partitions are at their ends, whoever owns them. Commits the ends of our own that are.
+
+        To be called after each poll, and before anything else is committed.
+        """
         own = in_flight.partitions
-        for partition in own:
-            if partition in self._ends and partition in self.arrived - self._closed:
-                self._close(partition, in_flight, group)
+        self._close([each for each in own if self._is_to_be_closed(each, in_flight)], commit)
         self._say_what_it_waits_for(own)
-        self.standing.refresh()
+        if self.standing.refresh():
+            self._closed = {each for each in self._closed if not length(self.standing.left[each[1]])}
         return self.standing.complete
 
-    def _close(self, partition: Partition, in_flight: InFlight, group: Group) -> None:
-        end = self._ends[partition]
-        if in_flight.in_flight_of(partition):
+    def _is_to_be_closed(self, partition: Partition, in_flight: InFlight) -> bool:
+        arrived = partition in self._ends and partition in self.arrived - self._closed
+        return arrived and not in_flight.in_flight_of(partition)
+
+    def _close(self, partitions: Sequence[Partition], commit: Commit) -> None:
+        ends = {each: self._ends[each] for each in partitions}
+        if not commit({each: Position(end.base, metadata=end.metadata) for each, end in ends.items()}, _CLOSE_S):
             return
-        if group.commit({partition: Position(end.base, metadata=end.metadata)}, _CLOSE_S):
-            self._closed.add(partition)
+        self._closed |= ends.keys()
+        for partition, end in ends.items():
             self.standing.hurry()
             log.info("replay.partition_done", partition="{}[{}]".format(*partition), until=end.base)
 

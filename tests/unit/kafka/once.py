@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 from types import SimpleNamespace
@@ -13,12 +14,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from tests.unit.kafka import coordinator
 from tests.unit.kafka.books import record
-from tests.unit.kafka.coordinator import DEAD_LETTERS, SOURCE, Cluster, FakeProducer, Group, Trouble
+from tests.unit.kafka.coordinator import DEAD_LETTERS, SOURCE, Cluster, FakeProducer, Group, Transaction, Trouble
 from worker.errors import Fatal
 from worker.kafka import exactly_once, publisher, refused_offsets, reminder, transactions
 from worker.kafka.deadletter import DeadLetters
 from worker.kafka.exactly_once import ExactlyOnceSink
-from worker.kafka.ledger import Ledger, Partition, Position, Settlement, Ticket
+from worker.kafka.ledger import Ledger, Partition, Position, Ticket
 from worker.kafka.progress import Progress, parse
 from worker.kafka.settings import KafkaSettings
 from worker.models.classifier import head_of
@@ -86,6 +87,8 @@ class Once(RuleBasedStateMachine):
         self.ledger = Ledger(in_order=self.in_order, at_once=5)
         self.group = Group(self.cluster)
         self.reads: dict[Partition, int] = {}
+        self.begins: set[Partition] = set()
+        """Those of which nothing more is read before how far they are is committed, with no outcomes."""
         self.live: list[Ticket] = []
 
     @initialize(few=strategies.lists(strategies.sampled_from(LAPSES), min_size=1, max_size=3))
@@ -108,13 +111,31 @@ class Once(RuleBasedStateMachine):
         self.cluster.troubles.update(self.lapses[lapse : lapse + 1] if lapse >= 0 else [])
         self.cluster.pass_time(seconds)
         settlement = self.ledger.take()
-        if settlement is not None and self.goes_on(settlement):
+        if settlement is not None and self.goes_on(
+            lambda: self.sink.settle(settlement, self.ledger.positions, self.group, 0.0)
+        ):
             for ticket in self.ledger.settled(settlement):
                 assert ticket.record.coordinates.offset in self.cluster.visible[ticket.partition]
 
-    def goes_on(self, settlement: Settlement) -> bool:
+    @rule(partition=partitions, lapse=lapses, seconds=seconds)
+    def begin(self, partition: Partition, lapse: int, seconds: float) -> None:
+        """A start is committed, or an end: of a partition in which nothing is under way."""
+        self.cluster.troubles.update(self.lapses[lapse : lapse + 1] if lapse >= 0 else [])
+        self.cluster.pass_time(seconds)
+        if partition in self.ledger.partitions and not self.ledger.in_flight_of(partition):
+            self.begins.add(partition)
+        self.commit()
+
+    def commit(self) -> None:
+        known = self.ledger.progress()
+        starts = {each: Position(known[each].base, metadata=known[each].metadata) for each in self.begins}
+        if self.goes_on(lambda: self.sink.commit(starts, self.group, 0.0)):
+            assert starts.items() <= {**self.cluster.offsets, **(self.cluster.open or Transaction(0)).offsets}.items()
+            self.begins.clear()
+
+    def goes_on(self, step: Callable[[], bool]) -> bool:
         try:
-            return self.sink.settle(settlement, self.ledger.positions, self.group, 0.0)
+            return step()
         except Fatal as fatal:
             if not self.may_end_so(str(fatal)):
                 raise
@@ -152,6 +173,7 @@ class Once(RuleBasedStateMachine):
     def hear_of_it(self) -> None:
         for partition in set(self.ledger.partitions) - self.owned:
             self.ledger.forget(partition)
+            self.begins.discard(partition)
             self.live = [ticket for ticket in self.live if ticket.partition != partition]
         self.group.membership = self.cluster.generation
 
@@ -179,7 +201,7 @@ class Once(RuleBasedStateMachine):
 
     def read(self, partition: Partition) -> list[Ticket]:
         """All that is there, if it is ours as far as we know."""
-        if partition not in self.ledger.partitions:
+        if partition not in self.ledger.partitions or partition in self.begins:
             return []
         first, self.reads[partition] = self.reads[partition], self.log[partition]
         sources = [self.record(partition, offset) for offset in range(first, self.log[partition])]
@@ -224,6 +246,7 @@ class Once(RuleBasedStateMachine):
 
     def go_on(self) -> None:
         self.hear_of_it()
+        self.commit()
         for partition in PARTITIONS:
             self.give_back(partition)
             self.read(partition)

@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
 from tests.broker.test_faults import wait_for
 from tests.clusters import PATIENCE_S
-from worker.kafka.ledger import Partition
+from worker.kafka.ledger import Partition, Position
 from worker.kafka.member import Member, _generation
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.source import Source
@@ -105,6 +105,9 @@ class Noting:
 
     def lost(self, partitions: Sequence[Partition]) -> None:
         self.missed += partitions
+
+    def commit(self, positions: Mapping[Partition, Position], timeout_s: float) -> bool:
+        return True
 
 
 @pytest.fixture

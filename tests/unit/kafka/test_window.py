@@ -8,6 +8,7 @@ from typing import cast
 
 import pytest
 from confluent_kafka import KafkaError, Message
+from structlog.typing import EventDict
 
 from worker.errors import Fatal
 from worker.kafka.bounds import Bounds
@@ -28,10 +29,14 @@ class Broker:
 
     def __init__(self) -> None:
         self.held: dict[Partition, Position] = {}
+        self.commits: list[set[Partition]] = []
+        self.answers = True
 
     def commit(self, positions: Mapping[Partition, Position], timeout_s: float) -> bool:
-        self.held.update(positions)
-        return True
+        self.commits.append(set(positions))
+        if self.answers:
+            self.held.update(positions)
+        return self.answers
 
     def committed(self, topic: str, numbers: Iterable[int], timeout_s: float) -> dict[int, Position]:
         return {number: self.held[topic, number] for number in numbers if (topic, number) in self.held}
@@ -81,7 +86,7 @@ class Replay:
 
     def is_over(self) -> bool:
         self.window.standing.hurry()
-        return self.window.is_over(self.ledger, self.broker)
+        return self.window.is_over(self.ledger, self.broker.commit)
 
 
 def test_nothing_at_or_past_the_end_is_taken_in_nor_anything_of_a_partition_that_is_not_asked_for() -> None:
@@ -127,6 +132,33 @@ def test_it_is_over_when_every_partition_is_at_its_end_whoever_had_it() -> None:
     two.end_of_partition(TWO, 5)
     assert two.is_over()
     assert one.is_over()
+
+
+def test_all_ends_that_are_reached_are_committed_at_once_and_again_where_that_came_to_no_end(
+    logs: list[EventDict],
+) -> None:
+    replay = Replay()
+    replay.assigned(ONE, TWO)
+    replay.end_of_partition(ONE, 20)
+    replay.end_of_partition(TWO, 5)
+    replay.broker.answers = False
+    assert not replay.is_over()
+    assert not logs
+    replay.broker.answers = True
+    assert replay.is_over()
+    assert replay.broker.commits == [{ONE, TWO}, {ONE, TWO}]
+    assert [line["event"] for line in logs] == ["replay.partition_done"] * 2
+
+
+def test_an_end_that_a_late_commit_moved_back_is_committed_again() -> None:
+    replay = Replay()
+    replay.assigned(ONE, TWO)
+    replay.end_of_partition(ONE, 20)
+    assert not replay.is_over()
+    replay.broker.held[ONE] = Position(15, metadata=Progress(15, until=20, asked="asked").metadata)
+    replay.end_of_partition(TWO, 5)
+    assert not replay.is_over(), "it is seen"
+    assert replay.is_over()
 
 
 def test_what_is_read_again_is_not_closed_before_it_is_done_again() -> None:
