@@ -157,12 +157,24 @@ class ExactlyOnceSink:
         """Begin with what is still ours. False where nothing is, or not yet: the group takes us in again first."""
         if not owned or group.membership is None or self._refused.is_stale(group.membership):
             return False
-        if time.monotonic() < self._again_s:
+        if time.monotonic() < self._again_s or (self._refused.is_silent and not self._is_heard(owned, group)):
             return False
         self._transactions.begin()
         self._held = set(owned)
         self._to_produce = deque(ticket for ticket in tickets if ticket.partition in owned)
         self._alone = None
+        return True
+
+    def _is_heard(self, partitions: Iterable[Partition], group: Group) -> bool:
+        """Whether the group's coordinator answers again.
+
+        Offsets that are sent to one that does not cost a producer each time: the call never comes back (seen in 2.16).
+        """
+        try:
+            group.committed(partitions, _ASK_S)
+        except KafkaException:
+            return False
+        self._refused.is_silent = False
         return True
 
     def _published(self, deadline_s: float) -> bool:

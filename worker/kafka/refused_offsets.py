@@ -32,41 +32,48 @@ class RefusedOffsets:
     """What was refused, and since when. Used by the Kafka thread alone."""
 
     def __init__(self) -> None:
-        self._stale: tuple[Any, float] | None = None
-        """A membership that the coordinator did not know any more, and since when."""
+        self._stale: Any = None
+        """A membership that the coordinator did not know any more."""
+        self._stale_s: float | None = None
+        """Since when a transaction could begin, were it for that: not while the brokers are away."""
         self._unknown: tuple[Any, float] | None = None
         """What was sent of a partition that it does not know, and since when."""
+        self.is_silent = False
+        """Whether the coordinator said nothing to them."""
 
     def note(self, aborted: Aborted, sent_for: object, membership: Any) -> None:
         """Note why these offsets, sent with this membership, were not taken. Raises Fatal where they never will be."""
-        if aborted.code in _STALE:
-            self._stale = _since(self._stale, membership)
-        is_unknown = aborted.code == KafkaError.UNKNOWN_TOPIC_OR_PART
-        self._unknown = _since(self._unknown, sent_for) if is_unknown else None
-        is_gone = self._unknown is not None and _age_s(self._unknown) >= _UNKNOWN_S
+        if aborted.code in _STALE and membership is not self._stale:
+            self._stale, self._stale_s = membership, None
+        self.is_silent = aborted.code == KafkaError._TIMED_OUT
+        self._note_unknown(aborted.code == KafkaError.UNKNOWN_TOPIC_OR_PART, sent_for)
+        is_gone = self._unknown is not None and time.monotonic() - self._unknown[1] >= _UNKNOWN_S
         if aborted.code is not None and (is_gone or aborted.code in _FOR_GOOD):
             raise never_committed(KafkaError(aborted.code)) from aborted
 
     def taken(self) -> None:
         """Note that offsets were taken."""
-        self._stale = self._unknown = None
+        self._stale = self._stale_s = self._unknown = None
+        self.is_silent = False
 
     def is_stale(self, membership: Any) -> bool:
-        """Whether this very membership was refused: the next one comes in a rebalance, which runs inside a poll."""
-        if self._stale is None or self._stale[0] is not membership:
+        """Whether this very membership was refused: the next one comes in a rebalance, which runs inside a poll.
+
+        Asked when a transaction could begin.
+        """
+        if self._stale is None or self._stale is not membership:
             return False
-        if _age_s(self._stale) >= _STALE_S:
+        now_s = time.monotonic()
+        self._stale_s = self._stale_s or now_s
+        if now_s - self._stale_s >= _STALE_S:
             raise Fatal(
                 f"Kafka has refused this member's offsets for {_STALE_S:.0f} s and no rebalance came: brokers before "
                 "4.3 do so with kafka.group_protocol consumer: set it to classic; nothing was lost"
             )
         return True
 
-
-def _since(known: tuple[Any, float] | None, what: Any) -> tuple[Any, float]:
-    """Since it was refused first, unless that was another one."""
-    return known if known is not None and known[0] is what else (what, time.monotonic())
-
-
-def _age_s(known: tuple[Any, float]) -> float:
-    return time.monotonic() - known[1]
+    def _note_unknown(self, is_unknown: bool, sent_for: object) -> None:
+        if not is_unknown:
+            self._unknown = None
+        elif self._unknown is None or self._unknown[0] is not sent_for:
+            self._unknown = (sent_for, time.monotonic())

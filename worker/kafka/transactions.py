@@ -157,7 +157,7 @@ class Transactions:
         if not wait([self._answer], timeout_s).done:
             if time.monotonic() >= self._answer_due_s:
                 self._renew()
-                raise Aborted("the group's coordinator does not take the offsets")
+                raise Aborted("the group's coordinator does not take the offsets", KafkaError._TIMED_OUT)
             return False
         if not self._call(self._answer.result):
             raise Aborted("the offsets could not be sent in time")

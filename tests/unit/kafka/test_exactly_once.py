@@ -127,12 +127,36 @@ def test_a_generation_that_was_refused_is_not_tried_again_until_the_next_one_com
 def test_a_generation_that_is_refused_for_a_minute_with_no_rebalance_ends_the_worker(scene: Scene) -> None:
     scene.come(0, 1)
     scene.cluster.generation = object()
-    assert not scene.goes_on_after()
-    assert not scene.goes_on_after(59.9)
+    for seconds in (0.0, 0.0, 59.9):
+        assert not scene.goes_on_after(seconds)
     with pytest.raises(
         Fatal, match=r"^Kafka has refused this member's offsets for 60 s and no rebalance came: .* lost$"
     ):
         scene.goes_on_after(0.1)
+
+
+def test_an_outage_that_begins_in_the_middle_of_a_rebalance_is_waited_out(scene: Scene) -> None:
+    scene.come(0, 1)
+    scene.cluster.generation = object()
+    assert not scene.goes_on_after()
+    for _ in range(7):
+        scene.happens("abort", Trouble.NOT_DONE).happens("init", Trouble.NOT_DONE)
+        assert not scene.goes_on_after(10.0), "no broker answers, and no rebalance can be heard of"
+    assert not scene.goes_on_after()
+    scene.hear_of_it()
+    assert scene.goes_on_after()
+
+
+def test_to_a_coordinator_that_says_nothing_offsets_are_sent_again_when_it_answers(scene: Scene) -> None:
+    scene.come(0, 1).happens("offsets", Trouble.SILENT)
+    assert not scene.goes_on_after()
+    assert not scene.goes_on_after(5.0), "a new producer"
+    producers = scene.sink._transactions.publisher
+    for _ in range(3):
+        assert not scene.happens("ask", Trouble.NOT_DONE).goes_on_after(5.0)
+        assert scene.phase is Phase.READY
+    assert scene.goes_on_after(5.0)
+    assert scene.sink._transactions.publisher is producers
 
 
 def test_a_refusal_that_was_got_over_is_forgotten(scene: Scene) -> None:
