@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from structlog.typing import EventDict
 
 from tests.unit.kafka.coordinator import Trouble
 from tests.unit.kafka.once import PARTITIONS
@@ -98,6 +99,14 @@ def test_a_generation_that_was_refused_is_not_tried_again_until_the_next_one_com
     assert not commits(scene, START)
     scene.hear_of_it()
     assert commits(scene, START)
+
+
+def test_what_is_refused_again_and_again_is_tried_twice_a_second_at_most(scene: Scene, logs: list[EventDict]) -> None:
+    for _ in range(1000):
+        assert not commits(scene.happens("offsets", Trouble.REFUSED), START, 0.01)
+    assert 15 <= len([line for line in logs if line["event"] == "kafka.transaction_aborted"]) <= 21, "in ten seconds"
+    scene.cluster.troubles.clear()
+    assert commits(scene, START, 1.0)
 
 
 @pytest.mark.parametrize("call", ["offsets", "commit"])
