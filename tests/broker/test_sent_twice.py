@@ -106,6 +106,32 @@ async def test_in_exactly_once_a_start_that_comes_late_moves_no_offset_back(
     assert sorted(source_of(message)[1] for message in seen) == [3, 4, 5, 6, 7, 8]
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(4))
+async def test_in_exactly_once_a_group_that_begins_on_a_wire_that_breaks_does_nothing_twice(
+    wire: tuple[Proxy, Cluster], seed: int
+) -> None:
+    proxy, cluster = wire
+    topics = cluster.topics()
+    cluster.produce(topics.input, [event(number) for number in range(20)])
+    before = cluster.ends(topics.input)
+    flags = (NAME.replace("once", f"begins{seed}"), "kafka.delivery=exactly-once", "kafka.start=latest")
+    settings = cluster.settings(topics, *flags)
+    with Reader(cluster, [topics.results, topics.dead_letters]) as reader:
+        proxy.unsteady(f"begins{seed}", seed=seed, share=0.2)
+        async with running(settings):
+            await until(lambda: cluster.committed(topics) == before, "the starts are committed")
+            cluster.produce(topics.input, [event(number) for number in range(20)])
+            await until(lambda: cluster.committed(topics) == cluster.ends(topics.input), "all is committed")
+            proxy.steady()
+        async with running(settings):
+            cluster.produce(topics.input, [event(number) for number in range(20)])
+            await until(lambda: cluster.committed(topics) == cluster.ends(topics.input), "all is committed")
+        seen = await asyncio.to_thread(reader.rest)
+    assert proxy.broken, "the wire was whole"
+    assert len(seen) == len(set(map(source_of, seen))) == 40
+
+
 class Gate(FreeClassifier):
     """Once armed, it answers when it is let."""
 
