@@ -237,8 +237,9 @@ class ExactlyOnceSink:
         return taken
 
     def _aborted(self, aborted: Aborted) -> None:
-        self._apart = None
         self._transactions.give_up()
+        if self._transactions.phase not in _UNDER_WAY:
+            self._apart = None
         log.warning("kafka.transaction_aborted", why=str(aborted), next="do again what is still ours")
         if not aborted.at_once:
             self._again_s, self._aborted_s = self._aborted_s + _PAUSE_S, time.monotonic()

@@ -74,6 +74,15 @@ def test_a_settlement_brings_to_its_end_what_is_under_way(scene: Scene, call: st
     assert scene.cluster.offsets[B] == START[B]
 
 
+def test_the_end_of_what_is_under_way_is_not_taken_for_that_of_a_settlement(scene: Scene) -> None:
+    assert not commits(scene.happens("commit", Trouble.NOT_SAID), START)
+    scene.come(0, 1)
+    while not scene.goes_on_after(1.0):
+        pass
+    assert scene.cluster.visible[A] == [0]
+    assert scene.cluster.offsets[B] == START[B]
+
+
 def test_what_was_begun_goes_on_though_nothing_is_to_be_committed_any_more(scene: Scene) -> None:
     """Else a new owner, who is told to wait, waits for the transaction's timeout."""
     assert not commits(scene.happens("commit", Trouble.NOT_DONE), START)
