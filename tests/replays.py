@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from typing import Any
+from unittest.mock import patch
 
 import structlog
 from typer.testing import CliRunner
@@ -67,7 +68,10 @@ def invoke(cluster: Cluster, topics: Topics, words: list[str], *flags: str) -> E
     """A command in this process, for those that end as functions do."""
     settings = [word for flag in cluster.flags(topics, *flags) for word in ("--set", flag)]
     log = structlog.get_config()
-    result = CliRunner().invoke(app, [*settings, *words])
+    with patch("os._exit", side_effect=AssertionError("this command ends its process: use `run`")):
+        result = CliRunner().invoke(app, [*settings, *words])
+    if isinstance(result.exception, AssertionError):
+        raise result.exception
     structlog.configure(**log)  # the command's goes to a stderr that is closed by now
     if isinstance(result.exception, Fatal):
         return Ended(result.exception.exit_code, result.stdout, f"image-worker: {result.exception}\n")
