@@ -33,8 +33,11 @@ def test_whenever_the_worker_is_killed_each_event_has_one_outcome(broker: Cluste
     topics = broker.topics()
     # A static member takes its partitions over at once, without waiting for the session of the one that was killed.
     static = "kafka.group_instance_id=one"
-    flags = broker.flags(topics, ONCE, static)
-    outputs = [topics.results, topics.dead_letters]
+    blocked = f"{topics.results}-blocked"
+    broker.create(blocked)
+    routed = ("policy.thresholds.a.block=0.5", f"policy.topics.block={blocked}")
+    flags = broker.flags(topics, ONCE, static, *routed)
+    outputs = [topics.results, topics.dead_letters, blocked]
     with Reader(broker, outputs) as reader, Reader(broker, outputs, committed=False) as dirty:
         for kill in range(2):
             broker.produce(topics.input, mixed(1000))
@@ -49,6 +52,7 @@ def test_whenever_the_worker_is_killed_each_event_has_one_outcome(broker: Cluste
         seen = reader.rest()
         assert len(dirty.rest()) > 2000, "no kill came within a transaction"
     assert len(seen) == len(sources(seen)) == 2000
+    assert {message.topic() for message in seen} == set(outputs)
     assert_in_order(seen)
     assert broker.committed(topics) == broker.ends(topics.input)
 
