@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from hypothesis import strategies
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, precondition, rule
+from hypothesis.stateful import (
+    Bundle,
+    MultipleResults,
+    RuleBasedStateMachine,
+    consumes,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+)
 
 from tests.unit.kafka.books import PARTITIONS
 from tests.unit.kafka.desk import PATIENCE_S, Desk
@@ -49,6 +58,24 @@ class Settlings(RuleBasedStateMachine):
         ticket = self.desk.open(partition, self.reads[partition])
         self.reads[partition] += 1
         return ticket
+
+    @rule(
+        target=tickets, partition=partitions, finished=strategies.lists(strategies.booleans(), min_size=1, max_size=5)
+    )
+    def work(self, partition: Partition, finished: list[bool]) -> MultipleResults[Ticket]:
+        """A round of what a worker does all day: by single steps few of them come as far as a commit."""
+        self.assign(partition)
+        left = []
+        for is_finished in finished:
+            self.seek()
+            ticket = self.desk.open(partition, self.reads[partition])
+            self.reads[partition] += 1
+            if is_finished:
+                self.desk.finish(ticket)
+            else:
+                left.append(ticket)
+        self.desk.cycle()
+        return multiple(*left)
 
     @rule(ticket=consumes(tickets))
     def finish(self, ticket: Ticket) -> None:

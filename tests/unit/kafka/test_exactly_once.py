@@ -240,7 +240,7 @@ class OnceOutOfOrder(Once):
     in_order = False
 
 
-# 24,000 steps.
+# Some 21,000 steps.
 for once in (Once, OnceOutOfOrder):
     once.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
 TestOnce = Once.TestCase

@@ -38,7 +38,7 @@ class BooksOutOfOrderByTwoWithLittleRoom(BooksOutOfOrderWithLittleRoom):
     at_once = 2
 
 
-# 20,500 steps in all, and more where hypothesis looks for a smaller example.
+# Some 18,000 steps in all, and more where hypothesis looks for a smaller example.
 for books, examples in (
     (Books, 80),
     (BooksOutOfOrder, 90),
