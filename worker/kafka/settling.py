@@ -3,7 +3,7 @@
 The fence: after a standstill (SIGSTOP, a frozen container) longer than the group's patience, the partitions may be
 someone else's although no callback said so yet. A broker accepts the late commit of a former owner. So whatever is in
 flight then is void, and read again where the partitions still are ours. Likewise after max.poll.interval.ms without a
-poll, though the thread went on: a drain makes none, and so has no longer than that.
+poll, though the thread went on: a drain in a callback makes none, and so has no longer than that.
 """
 
 from __future__ import annotations
