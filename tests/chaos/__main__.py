@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -66,6 +67,8 @@ def main() -> int:
     arguments = parser.parse_args()
     if not kafka_server.own_brokers() or (reason := kafka_server.why_not()) is not None:
         sys.exit(f"chaos: {reason or 'needs brokers of its own to kill: set KAFKA_HOME'}")
+    # So that whoever ends it ends its workers and brokers, too.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     folder = Path(tempfile.mkdtemp(prefix="image-worker-chaos-"))
     wrong = _chaos(arguments, folder)
     for each in wrong:

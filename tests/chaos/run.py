@@ -19,6 +19,8 @@ _AGAIN_S = 0.5
 _PUT_OFF_S = 15.0
 """How long a fault waits until it is possible: brokers fall only when all of them are whole."""
 _SETTLES_WITHIN_S = 120.0
+_SETTLES_AT_LAST_S = 900.0
+"""How long nothing may move, and how long all may take: on a slow machine an hour leaves a backlog."""
 _LAST_EVENTS = 60
 """For each group, after the last request that came late: so many that each partition has one, and a commit after it."""
 _STOPS_WITHIN_S = 60.0
@@ -55,13 +57,14 @@ class Run:
         self._outlast_the_late()
         if not self.arena.producer.stop(_SETTLES_WITHIN_S):
             return ["the producer's events are not acknowledged: the brokers do not answer"]
-        deadline_s = time.monotonic() + _SETTLES_WITHIN_S
-        stalls = self._stalls()
-        while stalls and time.monotonic() < deadline_s:
+        end_s = time.monotonic() + _SETTLES_AT_LAST_S
+        stalls, moved_s = self._stalls(), time.monotonic()
+        while stalls and time.monotonic() < min(end_s, moved_s + _SETTLES_WITHIN_S):
             self.tell(f"faults have ended; waiting for {len(stalls)} partitions: {stalls[0]}")
             self.arena.watch(set())
             time.sleep(1.0)
-            stalls = self._stalls()
+            before, stalls = stalls, self._stalls()
+            moved_s = moved_s if stalls == before else time.monotonic()
         return stalls
 
     def _outlast_the_late(self) -> None:
