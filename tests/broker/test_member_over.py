@@ -21,10 +21,11 @@ from tests.workers import running, until
 pytestmark = pytest.mark.broker
 
 
+@pytest.mark.parametrize("code", [KafkaError.INVALID_REQUEST, pytest.param(KafkaError.UNKNOWN, marks=pytest.mark.long)])
 @pytest.mark.parametrize("static", ["", pytest.param("kafka.group_instance_id=one", marks=pytest.mark.long)])
 @pytest.mark.parametrize("delivery", [pytest.param("at-least-once", marks=pytest.mark.long), "exactly-once"])
 async def test_another_member_goes_on_in_its_place_and_does_nothing_again(
-    wire: tuple[Proxy, Cluster], logs: list[EventDict], delivery: str, static: str
+    wire: tuple[Proxy, Cluster], logs: list[EventDict], delivery: str, static: str, code: int
 ) -> None:
     proxy, cluster = wire
     topics = cluster.topics()
@@ -35,8 +36,8 @@ async def test_another_member_goes_on_in_its_place_and_does_nothing_again(
             await asyncio.to_thread(reader.until_events, 100)
             await until(lambda: cluster.committed(topics) == cluster.ends(topics.input), "all is committed")
             for times in (1, 2):
-                proxy.refuse_heartbeat("over", KafkaError.INVALID_REQUEST)
-                await until(lambda: refused(logs) == times, "the member is over")  # noqa: B023
+                proxy.refuse_heartbeat("over", code)
+                await until(lambda: refused(logs, code) == times, "the member is over")  # noqa: B023
                 cluster.produce(topics.input, mixed(100))
                 await asyncio.to_thread(reader.until_events, 100 + 100 * times)
             await until(lambda: cluster.committed(topics) == cluster.ends(topics.input), "all is committed")
@@ -60,6 +61,6 @@ async def test_a_group_that_its_coordinator_knows_no_more_ends_the_worker_which_
     assert "the group is not known any more" in await ended
 
 
-def refused(logs: list[EventDict]) -> int:
+def refused(logs: list[EventDict], code: int) -> int:
     """A static member's id may be taken still: then there are more that end, for that."""
-    return sum(line["event"] == "kafka.member_over" and "Invalid request" in line["error"] for line in logs)
+    return sum(line["event"] == "kafka.member_over" and KafkaError(code).str() in line["error"] for line in logs)

@@ -34,7 +34,10 @@ _HINTS = {
     KafkaError._UNSUPPORTED_FEATURE: "the cluster does not know this protocol: set kafka.group_protocol to classic",
 }
 
-_MEMBER_OVER = f"ConsumerGroupHeartbeat fatal error: {KafkaError(KafkaError.INVALID_REQUEST).str()}"
+_MEMBER_OVER = tuple(
+    f"ConsumerGroupHeartbeat fatal error: {KafkaError(code).str()}"
+    for code in (KafkaError.INVALID_REQUEST, KafkaError.UNKNOWN)
+)
 _ID_TAKEN = KafkaError(KafkaError.UNRELEASED_INSTANCE_ID).str()
 
 
@@ -43,12 +46,13 @@ class Gap(Fatal):
 
 
 def is_member_over(error: KafkaError) -> bool:
-    """Whether librdkafka has ended this member for a fault of its own, so that another one can go on.
+    """Whether librdkafka has ended this member for a fault of its own, or of the broker's: another one can go on.
 
     It did not poll for too long while the coordinator was away: when it is taken in again, a heartbeat may say that it
-    joins without its subscription, which no broker takes (read in 2.16; some once in an hour of chaos).
+    joins without its subscription, which no broker takes (read in 2.16; some once in an hour of chaos). And it gives up
+    where the coordinator fails at a heartbeat (seen once on Apache Kafka 4.3.1, in a group of both protocols).
     """
-    return error.code() == KafkaError._FATAL and _MEMBER_OVER in error.str()
+    return error.code() == KafkaError._FATAL and any(text in error.str() for text in _MEMBER_OVER)
 
 
 def is_id_taken(error: KafkaError) -> bool:
