@@ -105,10 +105,13 @@ def test_a_topic_that_was_there_and_is_not_known_for_long_is_deleted(
         look(KafkaError.UNKNOWN_TOPIC_OR_PART, 1)
 
 
-def test_a_topic_that_never_was_there_is_none_that_was_deleted(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_topic_that_never_was_there_is_none_that_was_deleted(
+    broker: Broker, logs: list[EventDict], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(topic_id, "_GONE_S", 0.0)
     broker.answer = KafkaError.UNKNOWN_TOPIC_OR_PART
     looks(watch(), broker, 3)
+    assert said(logs) == ["kafka.topic_id_unknown"]
 
 
 def test_a_look_waits_for_no_answer(broker: Broker) -> None:
