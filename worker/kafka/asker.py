@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from worker.kafka.bounds import Bounds
+from worker.kafka.entries import checked
 from worker.kafka.ledger import Partition
 from worker.kafka.progress import Progress
 from worker.kafka.settings import KafkaSettings
@@ -52,11 +53,7 @@ class Asker:
 
     def committed(self, partitions: Iterable[Partition], timeout_s: float) -> list[TopicPartition]:
         """What is committed for each. The coordinator tells it for all of them, or not at all in this time."""
-        found = self._client.committed([TopicPartition(*each) for each in partitions], timeout=timeout_s)
-        for entry in found:
-            if entry.error is not None:
-                raise KafkaException(entry.error)
-        return found
+        return checked(self._client.committed([TopicPartition(*each) for each in partitions], timeout=timeout_s))
 
     def find(self, partitions: Iterable[Partition], timeout_s: float) -> list[Found]:
         """What is committed for each, and where those begin of which nothing is."""

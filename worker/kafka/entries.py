@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 
 from worker.kafka.ledger import Partition, Position
 
 
 def partitions_of(entries: Iterable[TopicPartition]) -> list[Partition]:
     return [(entry.topic, entry.partition) for entry in entries]
+
+
+def checked(entries: list[TopicPartition]) -> list[TopicPartition]:
+    """The entries of an answer, in which each has an error of its own, such as that a transaction holds its offset.
+
+    Raises KafkaException for the first.
+    """
+    for entry in entries:
+        if entry.error is not None:
+            raise KafkaException(entry.error)
+    return entries
 
 
 def offsets_of(positions: Mapping[Partition, Position]) -> list[TopicPartition]:

@@ -19,6 +19,7 @@ from confluent_kafka.admin import AdminClient
 
 from worker.errors import Fatal
 from worker.kafka.clients import ClientErrors, open_client
+from worker.kafka.entries import checked
 from worker.kafka.ledger import Position
 from worker.kafka.properties import client_properties
 from worker.kafka.settings import KafkaSettings
@@ -104,7 +105,7 @@ class GroupLook:
         """The committed offsets of the partitions that have one."""
         wanted = [TopicPartition(topic, number) for number in numbers]
         try:
-            found = self._ask(lambda: _checked(self._asker.committed(wanted, timeout=timeout_s)), timeout_s)
+            found = self._ask(lambda: checked(self._asker.committed(wanted, timeout=timeout_s)), timeout_s)
         finally:
             self._asker.poll(0)  # what it was told of an outage would gather
         return {e.partition: Position(e.offset, metadata=e.metadata or "") for e in found if e.offset >= 0}
@@ -117,7 +118,7 @@ class GroupLook:
 
     def _alter(self, wanted: ConsumerGroupTopicPartitions) -> None:
         futures = self._admin.alter_consumer_group_offsets([wanted], request_timeout=_TIMEOUT_S)
-        _checked(futures[self.group].result().topic_partitions or [])
+        checked(futures[self.group].result().topic_partitions or [])
 
     def _ask(self, call: Callable[[], T], timeout_s: float = _TIMEOUT_S) -> T:
         """Call, again and again while the coordinator moves or loads. Fatal where it refuses, or time ran out."""
@@ -133,11 +134,3 @@ class GroupLook:
     def _failed(self, error: KafkaError) -> Fatal:
         hint = _HINTS.get(error.code(), "is the cluster well, and is this its group?")
         return Fatal(f"group {self.group}: {error.str()} ({error.name()}): {hint}")
-
-
-def _checked(entries: list[TopicPartition]) -> list[TopicPartition]:
-    """The partitions of an answer, in which each has an error of its own. Raises KafkaException."""
-    for entry in entries:
-        if entry.error is not None:
-            raise KafkaException(entry.error)
-    return entries

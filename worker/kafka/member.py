@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from worker.kafka.aside import aside
 from worker.kafka.clients import ClientErrors, Throttle, open_client
 from worker.kafka.committer import Committer, goes_again, never_committed
-from worker.kafka.entries import offsets_of, partitions_of
+from worker.kafka.entries import checked, offsets_of, partitions_of
 from worker.kafka.fetching import Fetching
 from worker.kafka.goodbye import leave
 from worker.kafka.joining import Joining
@@ -104,9 +104,7 @@ class Member:
     def committed(self, partitions: Iterable[Partition], timeout_s: float) -> dict[Partition, Position]:
         """What the group has committed, for the partitions of which it has something. Raises KafkaException."""
         wanted = [TopicPartition(*partition) for partition in partitions]
-        found = self.client.committed(wanted, timeout=timeout_s)
-        for error in filter(None, (entry.error for entry in found)):
-            raise KafkaException(error)  # such as that a transaction holds the offsets: that is not "nothing"
+        found = checked(self.client.committed(wanted, timeout=timeout_s))
         return {
             (entry.topic, entry.partition): Position(entry.offset, metadata=entry.metadata or "")
             for entry in found

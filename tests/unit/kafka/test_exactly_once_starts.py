@@ -9,7 +9,7 @@ from structlog.typing import EventDict
 
 from tests.unit.kafka.coordinator import Trouble
 from tests.unit.kafka.once import PARTITIONS
-from tests.unit.kafka.test_exactly_once import Scene
+from tests.unit.kafka.scene import Scene, a_scene
 from worker.kafka.ledger import Position
 from worker.kafka.transactions import Phase
 
@@ -19,11 +19,8 @@ START = {B: Position(0, metadata="image-worker/1;until=7")}
 
 @pytest.fixture
 def scene() -> Iterator[Scene]:
-    whole = Scene()
-    yield whole
-    whole.each_outcome_is_visible_once_and_its_offset_with_it()
-    whole.sink._claim.release()
-    whole.patches.undo()
+    with a_scene() as whole:
+        yield whole
 
 
 def commits(scene: Scene, positions: dict[tuple[str, int], Position], seconds: float = 0.0) -> bool:
