@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException
+from structlog.typing import EventDict
 
 from tests.broker.test_bad_clusters import PROTOCOLS, failure
 from tests.broker.test_delivery import assert_in_order, mixed
 from tests.broker.test_faults import Member, wait_for
-from tests.clusters import PATIENCE_S, Cluster, Reader, event, source_of
-from tests.workers import running, until
+from tests.clusters import PATIENCE_S, Cluster, Reader, Topics, event, source_of
+from tests.workers import running, until, worker_process
 from worker.app import Worker
 from worker.kafka.ledger import Ticket
 
@@ -52,21 +54,52 @@ async def test_a_static_member_that_is_restarted_keeps_its_partitions_and_nobody
     assert_in_order(seen)
 
 
-@pytest.mark.parametrize(("protocol", "first_stops"), [("classic", True), ("consumer", False)])
-async def test_of_two_workers_with_one_instance_id_one_stops_and_says_why(
-    broker: Cluster, protocol: str, first_stops: bool
-) -> None:
+async def test_of_two_workers_with_one_instance_id_the_first_stops_and_says_why(broker: Cluster) -> None:
     topics = broker.topics()
+    first, second = await two_of_one_name(broker, topics, "classic")
+    assert "kafka.group_instance_id: give each its own" in await first
+    second.cancel()
+
+
+async def test_with_the_new_protocol_it_is_the_second_when_it_has_waited_for_the_first_ones_session(
+    broker: Cluster, monkeypatch: pytest.MonkeyPatch, logs: list[EventDict]
+) -> None:
+    monkeypatch.setattr("worker.kafka.source._FREE_AFTER_S", 2.0)
+    topics = broker.topics()
+    first, second = await two_of_one_name(broker, topics, "consumer")
+    assert "kafka.group_instance_id: give each its own" in await second
+    assert any(line["event"] == "kafka.instance_id_taken" for line in logs)
+    assert not first.done()
+    first.cancel()
+
+
+async def two_of_one_name(cluster: Cluster, topics: Topics, protocol: str) -> list[asyncio.Task[str]]:
+    """What each of two workers says when it ends; the second begins when the first has joined."""
     flags = (ONCE, f"kafka.group_protocol={protocol}", "kafka.group_instance_id=one")
-    first = asyncio.create_task(failure(broker, topics, *flags))
-    wait = [first]
-    await asyncio.to_thread(wait_for, lambda: members(broker, topics.group) == 1, "the first has joined")
-    second = asyncio.create_task(failure(broker, topics, *flags))
-    wait.append(second)
-    done, left = await asyncio.wait(wait, return_when=asyncio.FIRST_COMPLETED)
-    assert done == {first if first_stops else second}
-    assert "kafka.group_instance_id: give each its own" in done.pop().result()
-    left.pop().cancel()
+    first = asyncio.create_task(failure(cluster, topics, *flags))
+    await asyncio.to_thread(wait_for, lambda: members(cluster, topics.group) == 1, "the first has joined")
+    return [first, asyncio.create_task(failure(cluster, topics, *flags))]
+
+
+async def test_the_new_protocol_has_the_id_of_a_killed_worker_free_when_its_session_is_over(
+    broker: Cluster, tmp_path: Path, logs: list[EventDict]
+) -> None:
+    """With `classic` the next one has it at once: `test_whenever_the_worker_is_killed_each_event_has_one_outcome`."""
+    topics = broker.topics()
+    flags = (ONCE, "kafka.group_protocol=consumer", "kafka.group_instance_id=one")
+    with Reader(broker, [topics.results, topics.dead_letters]) as reader:
+        with worker_process(broker.flags(topics, *flags), tmp_path / "killed.log") as killed:
+            broker.produce(topics.input, mixed(100))
+            await asyncio.to_thread(reader.until, 100)
+            killed.kill()
+            killed.wait()
+        broker.produce(topics.input, mixed(100))
+        async with running(broker.settings(topics, *flags)) as heir:
+            await until(lambda: any(line["event"] == "kafka.instance_id_taken" for line in logs), "it is refused")
+            assert heir.status()["not_ready"], "it looks ready while it waits"
+            seen = await asyncio.to_thread(reader.until, 200)
+    assert len(seen) == len({source_of(message) for message in seen}) == 200
+    assert_in_order(seen)
 
 
 def members(cluster: Cluster, group: str) -> int:

@@ -62,5 +62,4 @@ async def test_a_group_that_its_coordinator_knows_no_more_ends_the_worker_which_
 
 
 def refused(logs: list[EventDict], code: int) -> int:
-    """A static member's id may be taken still: then there are more that end, for that."""
     return sum(line["event"] == "kafka.member_over" and KafkaError(code).str() in line["error"] for line in logs)

@@ -22,8 +22,7 @@ _HINTS = {
     KafkaError.TOPIC_AUTHORIZATION_FAILED: "the cluster does not let this user read the topic: ask for READ on it",
     KafkaError.GROUP_AUTHORIZATION_FAILED: "the cluster does not let this user join the group: ask for READ on it",
     KafkaError.FENCED_INSTANCE_ID: "another worker has taken over kafka.group_instance_id: give each its own",
-    KafkaError.UNRELEASED_INSTANCE_ID: "another worker has this kafka.group_instance_id: give each its own, or wait "
-    "until the session of one that died has ended",
+    KafkaError.UNRELEASED_INSTANCE_ID: "another worker has this kafka.group_instance_id: give each its own",
     KafkaError.GROUP_ID_NOT_FOUND: "the group is not known any more, so its offsets may be gone, and a new one begins "
     "where kafka.start says: look with `image-worker offsets show`, and move it with `image-worker offsets set`; or "
     "another kind of group has this name (share, streams): set kafka.group_id to one of its own",

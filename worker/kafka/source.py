@@ -5,7 +5,6 @@ A member's end is no end of the worker where another one can take its place (pol
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -26,9 +25,10 @@ from worker.kafka.window import Window
 log = structlog.get_logger(__name__)
 
 _PAUSE_S = 1.0
-"""Between two members that try to take a static id over from one that is over."""
+"""Between two members that ask for a static id which another one has."""
 _FREE_AFTER_S = 60.0
-"""When such an id is free at the latest: a session is 45 s, where the cluster does not say otherwise."""
+"""When such an id is free at the latest, if that one is dead: a session is 45 s, where the cluster does not say
+otherwise."""
 
 
 class Source:
@@ -43,8 +43,8 @@ class Source:
         self._throttle = Throttle("consumer")
         self._watch = TopicWatch(settings, replay=window is not None)
         self._member = self._new_member()
-        self._ended_s = -math.inf
-        """When the last member ended that was in the group."""
+        self._taken_s: float | None = None
+        """Since when another member has our static id, as far as was heard."""
 
     def _new_member(self) -> Member:
         return Member(self._settings, self._listener, self._watch, self._throttle, self._window)
@@ -121,16 +121,23 @@ class Source:
         self._member.leave()
 
     def _can_begin_anew(self, error: KafkaError) -> bool:
-        """Whether another member can go on. Its own that is over may hold the static id until its session has ended."""
+        """Whether another member can go on.
+
+        One that died, in this process or before it, holds the static id until its session has ended.
+        """
         if self._member.joined:
+            self._taken_s = None
             return is_member_over(error)
-        return is_id_taken(error) and time.monotonic() < self._ended_s + _FREE_AFTER_S
+        if not is_id_taken(error):
+            return False
+        self._taken_s = self._taken_s or time.monotonic()
+        return time.monotonic() < self._taken_s + _FREE_AFTER_S
 
     def _begin_anew(self, error: KafkaError) -> None:
-        log.error("kafka.member_over", error=error.str(), next="join as a new one; what is in flight is done again")
-        if self._member.joined:
-            self._ended_s = time.monotonic()
+        if self._taken_s is None:
+            log.error("kafka.member_over", error=error.str(), next="join as a new one; what is in flight is done again")
         else:
+            log.warning("kafka.instance_id_taken", error=error.str(), next="ask again until that one's session is over")
             time.sleep(_PAUSE_S)
         paused = self.fetching.paused
         self._member.end()

@@ -207,13 +207,17 @@ def test_an_id_that_is_taken_for_longer_than_a_session_is_another_workers(
     source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken = KafkaError(KafkaError._FATAL, KafkaError(KafkaError.UNRELEASED_INSTANCE_ID).str())
-    assert not source._can_begin_anew(taken), "no member of ours was over"
-    source._member.joined = True
-    source._begin_anew(KafkaError(KafkaError._FATAL))
+    now_s = time.monotonic()
+    monkeypatch.setattr("time.monotonic", lambda: now_s)
+    assert source._can_begin_anew(taken), "whoever has it may be dead"
+    now_s += 59.9
     assert source._can_begin_anew(taken)
-    over_s = time.monotonic()
-    monkeypatch.setattr("time.monotonic", lambda: over_s + 60.0)
+    now_s += 0.1
     assert not source._can_begin_anew(taken)
+    source._member.joined = True
+    assert not source._can_begin_anew(taken), "it was ours, and is another's now"
+    source._member.joined = False
+    assert source._can_begin_anew(taken), "ours is over, and may hold it still"
 
 
 class Endless:
