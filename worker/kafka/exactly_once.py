@@ -18,19 +18,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaException
 
+from worker.kafka.attempt import Attempt
 from worker.kafka.committer import is_reached
 from worker.kafka.deadletter import DeadLetters
 from worker.kafka.entries import offsets_of
 from worker.kafka.instance import Claim
 from worker.kafka.ledger import Partition, Position, Settlement, Ticket
-from worker.kafka.refusals import Verdict, instead, never_published, verdict
 from worker.kafka.refused_offsets import RefusedOffsets
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.sink import Group, Positions
@@ -53,13 +52,10 @@ class ExactlyOnceSink:
         self._claim = Claim(settings)
         self._transactions = Transactions(settings, self._claim.transactional_id)
         self._settlement: Settlement | None = None
-        self._to_produce: deque[Ticket] = deque()
-        self._held: set[Partition] = set()
-        """The partitions whose outcomes the transaction holds."""
         self._suspects: set[Ticket] = set()
-        """Refused in a batch with others: sent alone, to see which of them is to blame."""
-        self._alone: Ticket | None = None
-        """The suspect that was sent last, while nothing was sent after it."""
+        """Of the settlement: refused in a batch with others."""
+        self._attempt = self._attempt_at((), ())
+        """What the transaction holds."""
         self._sent: Mapping[Partition, Position] = {}
         """The offsets that were sent last."""
         self._membership: Any = None
@@ -119,7 +115,7 @@ class ExactlyOnceSink:
             if not self._begin(settlement.tickets, owned, group):
                 return not owned
         if transactions.phase is Phase.OPEN:
-            if not self._published(deadline_s):
+            if not self._attempt.published(transactions, deadline_s):
                 return False
             self._send_offsets(positions(settlement), group)
         if transactions.phase is Phase.SENDING and not self._offsets_taken(settlement, deadline_s):
@@ -160,10 +156,11 @@ class ExactlyOnceSink:
         if time.monotonic() < self._again_s or (self._refused.is_silent and not self._is_heard(owned, group)):
             return False
         self._transactions.begin()
-        self._held = set(owned)
-        self._to_produce = deque(ticket for ticket in tickets if ticket.partition in owned)
-        self._alone = None
+        self._attempt = self._attempt_at(tickets, owned)
         return True
+
+    def _attempt_at(self, tickets: Iterable[Ticket], partitions: Collection[Partition]) -> Attempt:
+        return Attempt(tickets, partitions, self._suspects, self._dead_letters)
 
     def _is_heard(self, partitions: Iterable[Partition], group: Group) -> bool:
         """Whether the group's coordinator answers again.
@@ -177,50 +174,8 @@ class ExactlyOnceSink:
         self._refused.is_silent = False
         return True
 
-    def _published(self, deadline_s: float) -> bool:
-        """Whether every outcome is acknowledged, by the deadline at the latest. Raises Aborted where one is refused."""
-        publisher = self._transactions.publisher
-        while self._to_produce:
-            suspected = self._to_produce[0] in self._suspects
-            if (suspected or self._alone is not None) and not self._acknowledged(deadline_s):
-                return False
-            ticket = self._to_produce.popleft()
-            publisher.produce(ticket)
-            self._alone = ticket if suspected else None
-        return self._acknowledged(deadline_s)
-
-    def _acknowledged(self, deadline_s: float) -> bool:
-        reported = self._transactions.flush(deadline_s)
-        refused = self._transactions.publisher.take_refused()
-        for ticket, error in refused:
-            self._look_at(ticket, error)
-        if refused:
-            blamed = any(verdict(error) is Verdict.BLAME for _, error in refused)
-            raise Aborted(f"an outcome was refused: {refused[0][1].str()}", at_once=blamed)
-        if reported and self._alone is not None:
-            self._suspects.discard(self._alone)
-            self._alone = None
-        return reported
-
-    def _look_at(self, ticket: Ticket, error: KafkaError) -> None:
-        """Put a dead letter in the place of an outcome that is refused for what it is; its neighbours go again.
-
-        Fatal where the refusal is for good, or of a dead letter made here.
-        """
-        meaning = verdict(error)
-        if meaning is Verdict.AGAIN:
-            return
-        if meaning is Verdict.STOP:
-            raise never_published(ticket, error)
-        if ticket is not self._alone:
-            self._suspects.add(ticket)
-            return
-        ticket.outcome = instead(ticket, error, self._dead_letters)
-        self._suspects.discard(ticket)
-        log.warning("kafka.outcome_refused", record=str(ticket.record.coordinates), error=error.str())
-
     def _send_offsets(self, owned: Mapping[Partition, Position], group: Group) -> None:
-        if set(owned) != self._held:
+        if owned.keys() != self._attempt.partitions:
             raise Aborted("a rebalance took partitions away", at_once=True)
         self._transactions.send_offsets(offsets_of(owned), group.membership)
         self._sent, self._membership = owned, group.membership

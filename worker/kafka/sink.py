@@ -6,7 +6,6 @@ At-least-once is here, exactly-once in exactly_once.py: the same contract, and t
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
@@ -18,8 +17,9 @@ from worker.kafka.deadletter import DeadLetters
 from worker.kafka.gone import GoneTopics
 from worker.kafka.ledger import Partition, Position, Settlement, Ticket
 from worker.kafka.properties import patience_s, untransacted_properties
+from worker.kafka.publication import Publication
 from worker.kafka.publisher import Publisher
-from worker.kafka.refusals import Verdict, instead, never_again, never_published, verdict
+from worker.kafka.refusals import Verdict, never_again, verdict
 from worker.kafka.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
@@ -85,9 +85,6 @@ class AtLeastOnceSink:
     send nothing that a process which stood still has lost (`untransacted_properties`). It drops what has waited for the
     group's patience, and not all of it in one moment: so in half that time the sink gives the producer up, with all
     that it holds, and hands what has no report to a new one. What was on its way to the broker may be there twice.
-
-    Of each partition no more than one batch is under way. A broker that knows nothing of a producer yet takes any batch
-    of it: the second, where it refused the first (no leader yet, too few replicas), and the first after it.
     """
 
     def __init__(self, settings: KafkaSettings, dead_letters: DeadLetters) -> None:
@@ -96,19 +93,11 @@ class AtLeastOnceSink:
         self._patience_s = patience_s(settings) / 2
         self._gone = GoneTopics(settings)
         self._throttle = Throttle("producer")
-        self._due_s = 0.0
-        """When the producer is given up."""
         self._publisher = self._new_publisher()
-        self._settlement: Settlement | None = None
-        self._to_produce: deque[Ticket] = deque()
-        self._again: deque[Ticket] = deque()
-        """Those of batches that were refused, in their order: sent one at a time."""
-        self._alone: Ticket | None = None
-        """The last one that was."""
-        self._dropped: list[Ticket] = []
-        """Those that librdkafka gave up: since this process stood still, or since the producer is over."""
         self._over = False
         """Whether the producer has failed for good."""
+        self._settlement: Settlement | None = None
+        self._publication = self._publication_of(())
 
     @property
     def throttled(self) -> bool:
@@ -121,12 +110,12 @@ class AtLeastOnceSink:
         owned = positions(settlement)
         if settlement is not self._settlement:
             self._settlement = settlement
-            self._begin(settlement.tickets, owned)
-        elif self._is_stale(owned):
-            self._begin_again(settlement, owned)
+            self._publication = self._publication_of(_ours(settlement.tickets, owned))
+        elif self._over or self._publication.is_stale(owned):
+            self._begin_again(owned)
         deadline_s = time.monotonic() + timeout_s
         try:
-            if not self._published(deadline_s):
+            if not self._publication.published(deadline_s):
                 return False
         except (KafkaException, SystemError) as exception:
             self._failed(exception)
@@ -144,56 +133,21 @@ class AtLeastOnceSink:
         producer = open_client(Producer, properties, ClientErrors("producer"), self._throttle)
         return Publisher(producer)
 
-    def _is_stale(self, owned: Mapping[Partition, Position]) -> bool:
-        """Whether the producer holds something for too long, or something that is not ours any more."""
-        waiting = self._publisher.waiting
-        overdue = bool(waiting) and time.monotonic() >= self._due_s
-        return self._over or bool(self._dropped) or overdue or any(ticket.partition not in owned for ticket in waiting)
+    def _publication_of(self, tickets: Iterable[Ticket]) -> Publication:
+        return Publication(tickets, self._publisher, self._dead_letters, self._patience_s)
 
-    def _begin(self, tickets: Iterable[Ticket], owned: Mapping[Partition, Position]) -> None:
-        """With those that are still ours."""
-        self._alone = None
-        self._to_produce = deque(ticket for ticket in tickets if ticket.partition in owned)
-
-    def _begin_again(self, settlement: Settlement, owned: Mapping[Partition, Position]) -> None:
-        """Let a new producer begin with all that has no report."""
-        # Before the old producer is closed: that reports what it held as purged.
-        refused = (ticket for ticket, _ in self._publisher.take_refused())
-        left = {*self._publisher.waiting, *refused, *self._dropped, *self._again, *self._to_produce}
+    def _begin_again(self, owned: Mapping[Partition, Position]) -> None:
+        """Let a new producer begin with all that has no report and is still ours."""
+        left = self._publication.left()
         self._gone.look(left, self._publisher, time.monotonic())
         try:
             self._publisher.close()
         except (KafkaException, SystemError) as exception:
             self._failed(exception)
-        self._dropped.clear()
-        self._again.clear()
         log.warning("kafka.producer_renewed", outcomes=len(left), next="publish what is still ours again")
         self._publisher = self._new_publisher()
         self._over = False
-        self._begin((ticket for ticket in settlement.tickets if ticket in left), owned)
-
-    def _published(self, deadline_s: float) -> bool:
-        """Whether every outcome is acknowledged, by the deadline at the latest."""
-        while True:
-            if not self._publisher.waiting:
-                self._hand_in()
-            reported = self._publisher.flush(deadline_s)
-            self._look_at_refused()
-            if not reported or self._dropped:
-                return False
-            if not self._again and not self._to_produce:
-                return True
-
-    def _hand_in(self) -> None:
-        """As many as are one batch for a partition at most; or the next of those that were refused."""
-        self._due_s = time.monotonic() + self._patience_s
-        if self._again:
-            self._alone = self._again.popleft()
-            self._publisher.produce(self._alone)
-            return
-        self._alone = None
-        while self._to_produce and not self._publisher.full:
-            self._publisher.produce(self._to_produce.popleft())
+        self._publication = self._publication_of(_ours(left, owned))
 
     def _failed(self, exception: KafkaException | SystemError) -> None:
         """Let another producer go on, as far as that can help; a fatal error of librdkafka's is raised in a flush."""
@@ -202,28 +156,6 @@ class AtLeastOnceSink:
             raise never_again(error) from exception
         self._over = True
 
-    def _look_at_refused(self) -> None:
-        """Put a dead letter in the place of an outcome that is refused for what it is; its neighbours are sent again.
 
-        Fatal where the refusal is for good, or of a dead letter made here.
-        """
-        again: set[Ticket] = set()
-        for ticket, error in self._publisher.take_refused():
-            meaning = verdict(error)
-            if meaning is Verdict.STOP:
-                raise never_published(ticket, error)
-            if meaning is Verdict.AGAIN:
-                self._dropped.append(ticket)
-                continue
-            if ticket is self._alone:
-                ticket.outcome = instead(ticket, error, self._dead_letters)
-                log.warning("kafka.outcome_refused", record=str(ticket.record.coordinates), error=error.str())
-            again.add(ticket)
-        if again:
-            self._send_again(again)
-
-    def _send_again(self, refused: set[Ticket]) -> None:
-        """With those that wait for it, in their order: of several topics the reports come one topic after the other."""
-        assert self._settlement is not None
-        refused.update(self._again)
-        self._again = deque(ticket for ticket in self._settlement.tickets if ticket in refused)
+def _ours(tickets: Iterable[Ticket], owned: Mapping[Partition, Position]) -> Iterable[Ticket]:
+    return (ticket for ticket in tickets if ticket.partition in owned)
