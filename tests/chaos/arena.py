@@ -6,36 +6,26 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from confluent_kafka import KafkaException
 
+from tests.chaos.groups import Group, live_group, replay_of
 from tests.chaos.hosts import Hosts
 from tests.chaos.plan import BROKER_FAULTS, BROKERS, WIRE_FAULTS, WORKERS, Action, Fault
 from tests.chaos.producer import SteadyProducer
-from tests.chaos.verifier import Books
 from tests.chaos.wires import OFFSET_COMMIT, Wires
 from tests.chaos.workers import Combination, WorkerProcess
-from tests.clusters import Cluster, Topics
+from tests.clusters import Cluster
 from tests.kafka_server import RealKafka
 
-PARTITIONS = 8
 _NO_BROKER = "no Kafka broker answered"
 """What a worker ends with that is started while the brokers are away: it promises to start only where they answer."""
 _NOT_LOADED = "Failed to load metadata from __consumer_offsets"
 """A fault of Apache Kafka (4.3.1) itself."""
-_OUTPUTS = {"message.timestamp.type": "LogAppendTime"}
-"""Outcomes bear the time at which they came to be there, so that the first of an event can be told."""
-
-
-@dataclass(frozen=True, slots=True)
-class Group:
-    """A combination that is tried, its topics and its workers."""
-
-    combination: Combination
-    books: Books
-    workers: tuple[WorkerProcess, ...]
+_STOPPED_EARLY = "the same command goes on with it"
+"""What a replay ends with that is told to stop."""
 
 
 @dataclass(slots=True)
@@ -47,12 +37,22 @@ class Arena:
     hosts: Hosts
     groups: dict[str, Group]
     producer: SteadyProducer
+    begin_replay: Callable[[Combination], Group]
+    replays_to_come: list[Combination]
     done: Counter[Fault] = field(default_factory=Counter)
     troubles: list[str] = field(default_factory=list)
     """What a worker did that it never may, such as to end by itself."""
 
+    def begin_replays(self) -> None:
+        """Have what is in the topics by now done again, once the brokers are whole: there are topics to be made."""
+        if self.replays_to_come and self.brokers_are_whole():
+            self.groups |= {str(each): self.begin_replay(each) for each in self.replays_to_come}
+            self.replays_to_come.clear()
+
     def begin(self, action: Action) -> bool:
         """Do a fault. False where it cannot be done yet: brokers fall only when all of them are whole."""
+        if action.group and action.group not in self.groups:
+            return False
         if action.fault in BROKER_FAULTS:
             if not self.brokers_are_whole():
                 return False
@@ -98,7 +98,7 @@ class Arena:
         for name, group in self.groups.items():
             for number, worker in enumerate(group.workers):
                 code = worker.exited()
-                if code is not None and (name, number) not in down:
+                if code is not None and (name, number) not in down and not group.is_over(code):
                     self._ended(worker.name, code, worker.last_words())
                     worker.start()
 
@@ -148,8 +148,11 @@ class Arena:
         code = worker.exited()
         if code is None:
             return False
+        if self.groups[action.group].is_over(code):
+            return True
         # A worker that was still starting, and holds nothing, ends of the signal itself.
-        stopped = code in (0, -signal.SIGTERM) or _NO_BROKER in (words := worker.last_words())
+        words = worker.last_words()
+        stopped = code in (0, -signal.SIGTERM) or _NO_BROKER in words or _STOPPED_EARLY in words
         if action.fault is Fault.WORKER_STOPPED and not stopped:
             self.troubles.append(f"{worker.name} was to stop and ended with {code}: {words}")
         worker.start()
@@ -176,28 +179,25 @@ def arena(
         hosts = stack.enter_context(Hosts())
         cluster = Cluster(kafka.bootstrap_servers, real=True)
         by_wire = Cluster(wires.bootstrap_servers, real=True)
-        groups = {str(each): _group(each, cluster, by_wire, hosts, folder) for each in combinations}
-        tell(f"starting {WORKERS} workers of {len(groups)} groups")
-        for group in groups.values():
+        live = [each for each in combinations if not each.is_replay]
+        groups = {str(each): live_group(each, cluster, by_wire, hosts, folder) for each in live}
+
+        def start(group: Group) -> Group:
             for worker in group.workers:
                 stack.callback(worker.end)
                 worker.start()
+            return group
+
+        def begin_replay(combination: Combination) -> Group:
+            of = groups[str(replace(combination, is_replay=False))]
+            return start(replay_of(combination, of.books, kafka.bootstrap_servers, by_wire, hosts, folder))
+
+        tell(f"starting {WORKERS} workers of {len(groups)} groups")
+        for group in groups.values():
+            start(group)
         inputs = [group.books.input for group in groups.values()]
         producer = SteadyProducer(kafka.bootstrap_servers, inputs, hosts, rate)
         stack.callback(producer.stop, 0)
         producer.start()
-        yield Arena(kafka, wires, hosts, groups, producer)
-
-
-def _group(combination: Combination, cluster: Cluster, by_wire: Cluster, hosts: Hosts, folder: Path) -> Group:
-    tag = str(combination).replace(", ", "-").replace(" ", "-")
-    topics = Topics(f"images-{tag}", f"results-{tag}", f"dead-{tag}", f"group-{tag}")
-    cluster.create(topics.input, partitions=PARTITIONS)
-    cluster.create(topics.results, topics.dead_letters, partitions=PARTITIONS, config=_OUTPUTS)
-    books = Books(topics.group, topics.input, topics.results, topics.dead_letters)
-    names = [f"{tag}-{number}" for number in range(WORKERS)]
-    workers = (
-        WorkerProcess(name, combination.flags(by_wire, topics, hosts.port, name), folder / f"{name}.log")
-        for name in names
-    )
-    return Group(combination, books, tuple(workers))
+        replays = [each for each in combinations if each.is_replay]
+        yield Arena(kafka, wires, hosts, groups, producer, begin_replay, replays)

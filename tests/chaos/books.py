@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 KINDS = ("lost", "repeated", "out_of_order", "moved_back", "held_back", "unequal_id", "given_up")
 Place = tuple[int, int]
@@ -71,6 +72,7 @@ def audit(
     fickle: Collection[Place] = (),
     late: Collection[tuple[int, int]] = (),
     sound: Collection[Place] = (),
+    ids: Mapping[Place, str] = MappingProxyType({}),
 ) -> Verdict:
     """The verdict on a group, given the end offset of each input partition. Input offsets have no gaps.
 
@@ -82,10 +84,12 @@ def audit(
     then is *held back*, not *moved back*, and the group goes on from there.
 
     `sound`: events whose image is there, on a host that does not fail. One that ends as a dead letter is *given up*.
+
+    `ids`: those that the same events had before, of the same model.
     """
     found = sorted(outcomes, key=lambda outcome: (outcome.appended_ms, outcome.offset))
     verdict = Verdict(events=sum(ends.values()), outcomes=len(found))
-    _compare_ids(found, verdict)
+    _compare_ids(found, ids, verdict)
     first: dict[Place, Found] = {}
     for outcome in found:
         if outcome.event in first:
@@ -104,9 +108,9 @@ def audit(
     return verdict
 
 
-def _compare_ids(found: list[Found], verdict: Verdict) -> None:
+def _compare_ids(found: list[Found], known: Mapping[Place, str], verdict: Verdict) -> None:
     """One event has one id, and one id one event."""
-    ids: dict[Place, str] = {}
+    ids = dict(known)
     for outcome in found:
         if ids.setdefault(outcome.event, outcome.id) != outcome.id:
             verdict.note("unequal_id", f"{outcome} had {ids[outcome.event]}")

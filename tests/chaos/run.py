@@ -12,7 +12,7 @@ from confluent_kafka import KafkaException
 
 from tests.chaos.arena import Arena
 from tests.chaos.plan import WIRE_FAULTS, Action, Fault
-from tests.chaos.verifier import ends, unsettled
+from tests.chaos.verifier import unsettled
 
 _STEP_S = 0.1
 _AGAIN_S = 0.5
@@ -21,6 +21,8 @@ _PUT_OFF_S = 15.0
 _SETTLES_WITHIN_S = 120.0
 _SETTLES_AT_LAST_S = 900.0
 """How long nothing may move, and how long all may take: on a slow machine an hour leaves a backlog."""
+_REPLAYS_FROM = 0.4
+"""When replays begin, as a share of the time in which things fail."""
 _LAST_EVENTS = 60
 """For each group, after the last request that came late: so many that each partition has one, and a commit after it."""
 _STOPS_WITHIN_S = 60.0
@@ -45,6 +47,8 @@ class Run:
             self._put(action.at_s, False, action)
         while (now_s := self._now_s()) < seconds:
             self._act(now_s)
+            if now_s >= seconds * _REPLAYS_FROM:
+                self.arena.begin_replays()
             time.sleep(_STEP_S)
         self.tell("faults end")
         self._agenda = [(0.0, next(self._tick), True, action) for action in self._under_way.values()]
@@ -61,6 +65,7 @@ class Run:
         stalls, moved_s = self._stalls(), time.monotonic()
         while stalls and time.monotonic() < min(end_s, moved_s + _SETTLES_WITHIN_S):
             self.tell(f"faults have ended; waiting for {len(stalls)} partitions: {stalls[0]}")
+            self.arena.begin_replays()
             self.arena.watch(set())
             time.sleep(1.0)
             before, stalls = stalls, self._stalls()
@@ -80,13 +85,16 @@ class Run:
             time.sleep(_STEP_S)
 
     def _stalls(self) -> list[str]:
-        servers, stalls = self.arena.kafka.bootstrap_servers, []
+        servers = self.arena.kafka.bootstrap_servers
+        stalls = [f"{each}: has not begun" for each in self.arena.replays_to_come]
         for name, group in self.arena.groups.items():
             try:
-                left = unsettled(servers, group.books, ends(servers, [group.books.input]))
+                left = unsettled(servers, group.books)
             except KafkaException as error:
                 return [f"{name}: {error.args[0].str()}"]
             stalls += [f"{name}: partition {n} is committed to {at} of {end}" for n, (at, end) in left.items()]
+            running = [worker.name for worker in group.workers if not group.is_over(worker.exited())]
+            stalls += [f"{each}: has not ended" for each in running if group.combination.is_replay]
         return stalls
 
     def _act(self, now_s: float) -> None:

@@ -35,6 +35,14 @@ class Books:
     input: str
     results: str
     dead_letters: str
+    until: int | None = None
+    """Of a replay: the end of each partition's window."""
+    replays: str | None = None
+    """And the group that did the same before, with the same model."""
+
+    def end(self, end: int) -> int:
+        """What is to be done of a partition that ends there."""
+        return end if self.until is None else min(end, self.until)
 
 
 def verify(
@@ -56,7 +64,7 @@ def verify(
         value = message.value()
         if key is not None and key[:2] in inputs and value is not None:
             commits[key[0]].append(Committed(key[2], parse_value(value)[0], message.timestamp()[1]))
-    verdicts = []
+    verdicts, ids = [], dict[str | None, dict[Place, str]]()
     for books in groups:
         tell(f"reading the outcomes of {books.group}")
         outcomes = list(map(found, read(servers, [books.results, books.dead_letters])))
@@ -76,7 +84,10 @@ def verify(
                 fickle.add((partition, offset))
             elif _SOUND in value and _MISSING not in value:
                 sound.add((partition, offset))
-        verdicts.append(audit(ends, outcomes, commits[books.group], fickle, late[books.group], sound))
+        asked = {partition: books.end(end) for partition, end in ends.items()}
+        known = ids.get(books.replays, {})
+        verdicts.append(audit(asked, outcomes, commits[books.group], fickle, late[books.group], sound, known))
+        ids[books.group] = {outcome.event: outcome.id for outcome in outcomes}
     return verdicts
 
 
@@ -137,15 +148,16 @@ def _note_end(left: dict[tuple[str, int], int], message: Message) -> None:
         left.pop(partition, None)
 
 
-def unsettled(servers: str, books: Books, ends: Mapping[tuple[str, int], int]) -> dict[int, tuple[int, int]]:
+def unsettled(servers: str, books: Books) -> dict[int, tuple[int, int]]:
     """Of each input partition that is not committed to its end: the committed offset and the end."""
+    wanted_ends = {place: books.end(end) for place, end in ends(servers, [books.input]).items()}
     consumer = _reader(servers, "read_committed", books.group)
     try:
-        wanted = [TopicPartition(topic, number) for (topic, number), end in ends.items() if end]
+        wanted = [TopicPartition(topic, number) for (topic, number), end in wanted_ends.items() if end]
         committed = {(each.topic, each.partition): each.offset for each in consumer.committed(wanted, timeout=10)}
     finally:
         consumer.close()
-    return {place[1]: (committed[place], ends[place]) for place in committed if committed[place] != ends[place]}
+    return {place[1]: (at, wanted_ends[place]) for place, at in committed.items() if at != wanted_ends[place]}
 
 
 def _partitions(consumer: Consumer, topics: Sequence[str]) -> list[TopicPartition]:

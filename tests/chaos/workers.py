@@ -25,9 +25,12 @@ class Combination:
     delivery: str
     protocol: str
     order: str = "source"
+    is_replay: bool = False
+    """Of the group that is the same but for this."""
 
     def __str__(self) -> str:
-        return f"{self.delivery}, {self.protocol}" + (", no order" if self.order == "none" else "")
+        order, replay = ", no order" if self.order == "none" else "", ", replay" if self.is_replay else ""
+        return f"{self.delivery}, {self.protocol}{order}{replay}"
 
     @property
     def allowed(self) -> frozenset[str]:
@@ -70,9 +73,9 @@ class Combination:
 class WorkerProcess:
     """One worker, in one process after the other."""
 
-    def __init__(self, name: str, flags: list[str], log: Path) -> None:
+    def __init__(self, name: str, module: str, words: list[str], log: Path) -> None:
         self.name = name
-        self._flags = flags
+        self._command = [sys.executable, "-m", module, *words]
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -81,8 +84,7 @@ class WorkerProcess:
         if self._log.exists() and self._log.stat().st_size > _LOG_BYTES:
             self._log.rename(self._log.with_suffix(".before.log"))
         with self._log.open("ab") as log:
-            command = [sys.executable, "-m", "tests.free_worker", *self._flags]
-            self._process = subprocess.Popen(command, cwd=_ROOT, stdout=log, stderr=log, env={**os.environ})
+            self._process = subprocess.Popen(self._command, cwd=_ROOT, stdout=log, stderr=log, env={**os.environ})
 
     def exited(self) -> int | None:
         """The exit code; None while it runs."""

@@ -41,6 +41,12 @@ def test_a_history_in_which_all_is_well_has_no_findings() -> None:
     assert verdict.missed() == []
 
 
+def test_a_replay_whose_outcomes_have_other_ids_than_the_live_ones_is_noticed() -> None:
+    live = {each.event: each.id for each in history()}
+    assert counts(audit(ENDS, history(), COMMITS, ids=live)) == {}
+    assert counts(audit(ENDS, history(), COMMITS, ids=live | {(0, 1): "another"})) == {"unequal_id": 1}
+
+
 @pytest.mark.parametrize("gone", range(7))
 def test_an_event_without_an_outcome_is_lost(gone: int) -> None:
     told = history()

@@ -49,6 +49,9 @@ class FakeArena:
     def watch(self, down: set[tuple[str, int]]) -> None:
         pass
 
+    def begin_replays(self) -> None:
+        pass
+
 
 @pytest.fixture(autouse=True)
 def fast(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,69 @@
+"""The groups that are tried: their topics, their workers, and replays of what they did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.chaos.hosts import Hosts
+from tests.chaos.plan import WORKERS
+from tests.chaos.verifier import Books, ends
+from tests.chaos.workers import Combination, WorkerProcess
+from tests.clusters import Cluster, Topics
+
+PARTITIONS = 8
+_REPLAY, _REPLAY_RATE = "chaos", 10
+"""The id of a replay, and how many records a second each of its processes takes in: so that faults find it at work."""
+_OUTPUTS = {"message.timestamp.type": "LogAppendTime"}
+"""Outcomes bear the time at which they came to be there, so that the first of an event can be told."""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A combination that is tried, its topics and its workers."""
+
+    combination: Combination
+    books: Books
+    workers: tuple[WorkerProcess, ...]
+
+    def is_over(self, code: int | None) -> bool:
+        """Whether a worker that exited so has nothing more to do: a replay that is at its end."""
+        return self.combination.is_replay and code == 0
+
+
+def live_group(combination: Combination, cluster: Cluster, by_wire: Cluster, hosts: Hosts, folder: Path) -> Group:
+    tag = _tag(combination)
+    topics = Topics(f"images-{tag}", f"results-{tag}", f"dead-{tag}", f"group-{tag}")
+    cluster.create(topics.input, partitions=PARTITIONS)
+    cluster.create(topics.results, topics.dead_letters, partitions=PARTITIONS, config=_OUTPUTS)
+
+    def worker(name: str) -> WorkerProcess:
+        flags = combination.flags(by_wire, topics, hosts.port, name)
+        return WorkerProcess(name, "tests.free_worker", flags, folder / f"{name}.log")
+
+    books = Books(topics.group, topics.input, topics.results, topics.dead_letters)
+    return Group(combination, books, tuple(map(worker, _names(tag))))
+
+
+def replay_of(combination: Combination, of: Books, servers: str, by_wire: Cluster, hosts: Hosts, folder: Path) -> Group:
+    """Three processes that share a replay of what is in the topic by now: as much of each partition."""
+    until = min(ends(servers, [of.input]).values())
+    live = Topics(of.input, of.results, of.dead_letters, of.group)
+    replay = ["replay", "--from", "beginning", "--to", str(until), "--id", _REPLAY, "--rate", str(_REPLAY_RATE)]
+
+    def worker(name: str) -> WorkerProcess:
+        flags = combination.flags(by_wire, live, hosts.port, name)
+        settings = [word for flag in flags for word in ("--set", flag)]
+        return WorkerProcess(name, "tests.free_image_worker", [*settings, *replay], folder / f"{name}.log")
+
+    own = f".replay.{_REPLAY}"
+    books = Books(of.group + own, of.input, of.results + own, of.dead_letters + own, until, of.group)
+    return Group(combination, books, tuple(map(worker, _names(_tag(combination)))))
+
+
+def _tag(combination: Combination) -> str:
+    return str(combination).replace(", ", "-").replace(" ", "-")
+
+
+def _names(tag: str) -> list[str]:
+    return [f"{tag}-{number}" for number in range(WORKERS)]
