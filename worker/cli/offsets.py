@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from worker.kafka.groups import GroupLook
-    from worker.kafka.moves import Standing
+    from worker.kafka.moves import PartitionStanding
     from worker.kafka.offsets import TopicOffsets
     from worker.settings import Settings
 
@@ -53,7 +53,7 @@ def show(context: typer.Context, name: Group = None, partitions: Partitions = No
         )
 
 
-def _row(number: int, standing: Standing) -> Row:
+def _row(number: int, standing: PartitionStanding) -> Row:
     done, extent = standing.committed, standing.extent
     base, ahead, until = (done.base, done.ahead or None, done.until) if done is not None else (None, None, None)
     return (number, base, extent.low, extent.high, standing.lag, ahead, until, standing.member)

@@ -45,7 +45,7 @@ _HINTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class GroupMember:
     """One member of a group."""
 
     client: str
@@ -62,7 +62,7 @@ class Membership:
 
     state: str
     """In the broker's words: stable, empty, dead (there is no such group), ..."""
-    members: tuple[Member, ...]
+    members: tuple[GroupMember, ...]
 
     @property
     def exists(self) -> bool:
@@ -92,7 +92,7 @@ class GroupLook:
         )
         state = found.state if isinstance(found.state, ConsumerGroupState) else ConsumerGroupState.UNKNOWN
         members = tuple(
-            Member(
+            GroupMember(
                 each.client_id,
                 each.host,
                 frozenset((entry.topic, entry.partition) for entry in each.assignment.topic_partitions or ()),

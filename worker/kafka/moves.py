@@ -18,7 +18,7 @@ from worker.kafka.progress import Progress, parse
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class PartitionStanding:
     """Where a group is in one partition."""
 
     extent: Extent
@@ -78,13 +78,16 @@ def gone(progress: Progress, extent: Extent) -> int:
     return progress.left_before(extent.low if progress.until is None else min(extent.low, progress.until))
 
 
-def standings(look: TopicOffsets, group: GroupLook, membership: Membership) -> dict[int, Standing]:
+def standings(look: TopicOffsets, group: GroupLook, membership: Membership) -> dict[int, PartitionStanding]:
     """Where a group is in each partition."""
     extents, topic_id = look.extents(), look.topic_id()
     committed = {n: _progress(position) for n, position in group.committed(look.topic, look.numbers).items()}
     owners = {partition: str(member) for member in membership.members for partition in member.partitions}
     outlived = {n for n, progress in committed.items() if not progress.may_be_of(topic_id)}
-    return {n: Standing(extents[n], committed.get(n), owners.get((look.topic, n)), n in outlived) for n in look.numbers}
+    return {
+        n: PartitionStanding(extents[n], committed.get(n), owners.get((look.topic, n)), n in outlived)
+        for n in look.numbers
+    }
 
 
 def _progress(position: Position) -> Progress:

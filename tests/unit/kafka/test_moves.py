@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker.kafka.moves import Standing, effect_of, movable, moved
+from worker.kafka.moves import PartitionStanding, effect_of, movable, moved
 from worker.kafka.offsets import Extent
 from worker.kafka.progress import Progress, parse
 
@@ -97,8 +97,8 @@ def test_of_a_replays_group_only_what_it_has_is_moved_and_of_any_other_all() -> 
     assert movable([0, 3], {1: own, 3: Progress(4)}, "id") == [], "the group's others say whose it is"
 
 
-def standing(committed: Progress | None, low: int = 0, *, outlived: bool = False) -> Standing:
-    return Standing(Extent(low, 19, 20), committed, None, outlived)
+def standing(committed: Progress | None, low: int = 0, *, outlived: bool = False) -> PartitionStanding:
+    return PartitionStanding(Extent(low, 19, 20), committed, None, outlived)
 
 
 @pytest.mark.parametrize(
