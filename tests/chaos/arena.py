@@ -20,12 +20,8 @@ from tests.chaos.workers import Combination, WorkerProcess
 from tests.clusters import Cluster
 from tests.kafka_server import RealKafka
 
-_NO_BROKER = "no Kafka broker answered"
-"""What a worker ends with that is started while the brokers are away: it promises to start only where they answer."""
 _NOT_LOADED = "Failed to load metadata from __consumer_offsets"
 """A fault of Apache Kafka (4.3.1) itself."""
-_STOPPED_EARLY = "the same command goes on with it"
-"""What a replay ends with that is told to stop."""
 
 
 @dataclass(slots=True)
@@ -99,12 +95,13 @@ class Arena:
             for number, worker in enumerate(group.workers):
                 code = worker.exited()
                 if code is not None and (name, number) not in down and not group.is_over(code):
-                    self._ended(worker.name, code, worker.last_words())
+                    self._ended(group, worker, code)
                     worker.start()
 
-    def _ended(self, name: str, code: int, words: str) -> None:
-        if _NO_BROKER not in words:
-            self.troubles.append(f"{name} ended by itself with {code}: {words}")
+    def _ended(self, group: Group, worker: WorkerProcess, code: int) -> None:
+        words = worker.last_words()
+        if not group.may_end_with(words):
+            self.troubles.append(f"{worker.name} ended by itself with {code}: {words}")
 
     def lost_coordinators(self) -> list[str]:
         """What brokers say that cannot load what they keep of a group: none of its clients can go on then, whoever."""
@@ -148,11 +145,11 @@ class Arena:
         code = worker.exited()
         if code is None:
             return False
-        if self.groups[action.group].is_over(code):
+        if (group := self.groups[action.group]).is_over(code):
             return True
         # A worker that was still starting, and holds nothing, ends of the signal itself.
         words = worker.last_words()
-        stopped = code in (0, -signal.SIGTERM) or _NO_BROKER in words or _STOPPED_EARLY in words
+        stopped = code in (0, -signal.SIGTERM) or group.may_end_with(words, told_to=True)
         if action.fault is Fault.WORKER_STOPPED and not stopped:
             self.troubles.append(f"{worker.name} was to stop and ended with {code}: {words}")
         worker.start()

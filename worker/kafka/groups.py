@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -21,19 +20,13 @@ from worker.errors import Fatal
 from worker.kafka.clients import ClientErrors, open_client
 from worker.kafka.entries import checked
 from worker.kafka.ledger import Position
+from worker.kafka.patience import patiently
 from worker.kafka.properties import client_properties
 from worker.kafka.settings import KafkaSettings
 
 T = TypeVar("T")
 
 _TIMEOUT_S = 10.0
-_AGAIN_S = 0.1
-_MOVING = {
-    KafkaError.NOT_COORDINATOR,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-}
-"""The group's coordinator is being made, or moves: it answers in a moment."""
 _HINTS = {
     KafkaError.GROUP_AUTHORIZATION_FAILED: "ask for READ and DESCRIBE on the group",
     KafkaError.GROUP_ID_NOT_FOUND: "a group of another kind (share, streams) may have this name: take another one for "
@@ -121,15 +114,11 @@ class GroupLook:
         checked(futures[self.group].result().topic_partitions or [])
 
     def _ask(self, call: Callable[[], T], timeout_s: float = _TIMEOUT_S) -> T:
-        """Call, again and again while the coordinator moves or loads. Fatal where it refuses, or time ran out."""
-        deadline_s = time.monotonic() + timeout_s
-        while True:
-            try:
-                return call()
-            except KafkaException as error:
-                if error.args[0].code() not in _MOVING or time.monotonic() >= deadline_s:
-                    raise self._failed(error.args[0]) from error
-                time.sleep(_AGAIN_S)
+        """Fatal where the coordinator refuses, or does not answer in time."""
+        try:
+            return patiently(call, timeout_s)
+        except KafkaException as error:
+            raise self._failed(error.args[0]) from error
 
     def _failed(self, error: KafkaError) -> Fatal:
         hint = _HINTS.get(error.code(), "is the cluster well, and is this its group?")

@@ -11,6 +11,7 @@ from confluent_kafka.admin._listoffsets import ListOffsetsResultInfo, OffsetSpec
 
 from worker.errors import ConfigurationError, Fatal
 from worker.kafka.clients import ClientErrors, open_client
+from worker.kafka.patience import patiently
 from worker.kafka.points import Point
 from worker.kafka.properties import client_properties
 from worker.kafka.settings import KafkaSettings
@@ -86,8 +87,12 @@ class TopicOffsets:
 
     def _ask(self, spec: OffsetSpec, isolation: IsolationLevel) -> dict[int, ListOffsetsResultInfo]:
         asked = {TopicPartition(self.topic, number): spec for number in self.numbers}
-        try:
+
+        def ask() -> dict[int, ListOffsetsResultInfo]:
             futures = self._admin.list_offsets(asked, isolation_level=isolation, request_timeout=_TIMEOUT_S)
             return {key.partition: future.result() for key, future in futures.items()}
+
+        try:
+            return patiently(ask, _TIMEOUT_S)
         except KafkaException as error:
             raise Fatal(f"the offsets of topic {self.topic} cannot be had: {error.args[0].str()}") from error
