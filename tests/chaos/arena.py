@@ -41,9 +41,12 @@ class Arena:
 
     def begin_replays(self) -> None:
         """Have what is in the topics by now done again, once the brokers are whole: there are topics to be made."""
-        if self.replays_to_come and self.brokers_are_whole():
-            self.groups |= {str(each): self.begin_replay(each) for each in self.replays_to_come}
-            self.replays_to_come.clear()
+        while self.replays_to_come and self.brokers_are_whole():
+            try:
+                group = self.begin_replay(self.replays_to_come[0])
+            except KafkaException:
+                return  # a broker that came back a moment ago is not ready: the next call tries again
+            self.groups[str(self.replays_to_come.pop(0))] = group
 
     def begin(self, action: Action) -> bool:
         """Do a fault. False where it cannot be done yet: brokers fall only when all of them are whole."""

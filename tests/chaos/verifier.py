@@ -10,9 +10,9 @@ import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 
-from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from tests.chaos.books import Committed, Found, Place, Verdict, audit
 from tests.chaos.offsets import parse_key, parse_value
@@ -112,18 +112,30 @@ def found(message: Message) -> Found:
 
 
 def ends(servers: str, topics: Sequence[str]) -> dict[tuple[str, int], int]:
-    """The end of each partition, open transactions included."""
+    """The end of each partition, open transactions included. Raises KafkaException where a broker does not say it."""
     consumer = _reader(servers, "read_uncommitted")
     try:
         partitions = _partitions(consumer, topics)
-        return {(p.topic, p.partition): consumer.get_watermark_offsets(p, timeout=30)[1] for p in partitions}
+        return {(p.topic, p.partition): consumer.get_watermark_offsets(p, timeout=10)[1] for p in partitions}
     finally:
         consumer.close()
 
 
+def _ends_at_last(servers: str, topics: Sequence[str]) -> dict[tuple[str, int], int]:
+    """The ends, of brokers that were killed a moment ago, and are back."""
+    deadline_s = monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return ends(servers, topics)
+        except KafkaException:
+            if monotonic() >= deadline_s:
+                raise
+            sleep(1.0)
+
+
 def read(servers: str, topics: Sequence[str]) -> Iterator[Message]:
     """Every record that is there, of each partition in its order, to the end as of now."""
-    left = {partition: end for partition, end in ends(servers, topics).items() if end}
+    left = {partition: end for partition, end in _ends_at_last(servers, topics).items() if end}
     consumer = _reader(servers, "read_committed")
     consumer.assign([TopicPartition(topic, number, 0) for topic, number in left])
     seen_s = monotonic()
@@ -161,7 +173,7 @@ def unsettled(servers: str, books: Books) -> dict[int, tuple[int, int]]:
 
 
 def _partitions(consumer: Consumer, topics: Sequence[str]) -> list[TopicPartition]:
-    known = {topic: consumer.list_topics(topic, timeout=30).topics[topic].partitions for topic in topics}
+    known = {topic: consumer.list_topics(topic, timeout=10).topics[topic].partitions for topic in topics}
     return [TopicPartition(topic, number) for topic, numbers in known.items() for number in numbers]
 
 
