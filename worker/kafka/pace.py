@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-_BURST_S = 0.1
-"""So many seconds' worth may be taken at once: records come together, and settle together."""
+_BURST_S = 1.0
+"""So many seconds' worth may be taken at once: what a settlement may take, in which nothing is taken. With less, a
+replay that is settled slowly would be far below its rate (seen in chaos)."""
 
 
 class Pace:
-    """Says whether a record may be taken now. Never more than `rate` a second, but for one burst."""
+    """Says whether a record may be taken now. Never more than `rate` a second, but for one burst of a second's worth."""
 
     def __init__(self, rate: float, now_s: float) -> None:
         """`rate`: records a second."""
