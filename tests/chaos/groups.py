@@ -18,7 +18,7 @@ _NO_ANSWER = "Local: Timed out"
 """What a replay may end with then, which asks for more before it begins."""
 _STOPPED_EARLY = "the same command goes on with it"
 """What a replay ends with that is told to stop."""
-_REPLAY, _REPLAY_RATE = "chaos", 10
+_REPLAY, _REPLAY_RATE = "chaos", 25
 """The id of a replay, and how many records a second each of its processes takes in: so that faults find it at work."""
 _OUTPUTS = {"message.timestamp.type": "LogAppendTime"}
 """Outcomes bear the time at which they came to be there, so that the first of an event can be told."""
