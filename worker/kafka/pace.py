@@ -8,7 +8,7 @@ replay that is settled slowly would be far below its rate (seen in chaos)."""
 
 
 class Pace:
-    """Says whether a record may be taken now. Never more than `rate` a second, but for one burst of a second's worth."""
+    """Says whether a record may be taken now. Never more than `rate` a second, but for one second's worth."""
 
     def __init__(self, rate: float, now_s: float) -> None:
         """`rate`: records a second."""

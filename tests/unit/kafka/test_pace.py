@@ -18,7 +18,9 @@ def taken(pace: Pace, start_s: float, end_s: float, step_s: float) -> int:
     return count
 
 
-@pytest.mark.parametrize(("rate", "step_s"), [(1, 0.2), (7.5, 0.005), (100, 0.005), (3000, 0.005), (100, 0.09), (10, 0.9)])
+@pytest.mark.parametrize(
+    ("rate", "step_s"), [(1, 0.2), (7.5, 0.005), (100, 0.005), (3000, 0.005), (100, 0.09), (10, 0.9)]
+)
 def test_in_the_long_run_the_rate_comes_through_and_one_burst_more_at_most(rate: float, step_s: float) -> None:
     count = taken(Pace(rate, 0.0), 0.0, 60.0, step_s)
     assert 60 * rate - rate * step_s - 1 <= count <= 60 * rate + max(2, rate)
