@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from worker.kafka.bounds import Bounds
 from worker.kafka.entries import checked
@@ -71,5 +71,15 @@ class Asker:
         partition = (entry.topic, entry.partition)
         if self._bounds is not None and (begin := self._bounds.begin(partition)) is not None:
             return begin
-        low, high = self._client.get_watermark_offsets(TopicPartition(*partition), timeout=timeout_s)
+        low, high = self._extent(partition, timeout_s)
         return Progress(high if self._at_end and partition in self._old else low)
+
+    def _extent(self, partition: Partition, timeout_s: float) -> tuple[int, int]:
+        try:
+            return self._client.get_watermark_offsets(TopicPartition(*partition), timeout=timeout_s)
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError._UNKNOWN_PARTITION:
+                # What a client knows of a topic it keeps for a quarter of an hour. In chaos some did not know one of
+                # its partitions for as long as was waited, after an outage: so that the next try does, ask anew.
+                self._client.list_topics(self._topic, timeout=timeout_s)
+            raise
