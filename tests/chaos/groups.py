@@ -11,7 +11,7 @@ from tests.chaos.verifier import Books, ends
 from tests.chaos.workers import Combination, WorkerProcess
 from tests.clusters import Cluster, Topics
 
-PARTITIONS = 8
+_PARTITIONS = 8
 _NO_BROKER = "no Kafka broker answered"
 """What a worker ends with that is started while the brokers are away: it promises to start only where they answer."""
 _NO_ANSWER = "Local: Timed out"
@@ -45,8 +45,8 @@ class Group:
 def live_group(combination: Combination, cluster: Cluster, by_wire: Cluster, hosts: Hosts, folder: Path) -> Group:
     tag = _tag(combination)
     topics = Topics(f"images-{tag}", f"results-{tag}", f"dead-{tag}", f"group-{tag}")
-    cluster.create(topics.input, partitions=PARTITIONS)
-    cluster.create(topics.results, topics.dead_letters, partitions=PARTITIONS, config=_OUTPUTS)
+    cluster.create(topics.input, partitions=_PARTITIONS)
+    cluster.create(topics.results, topics.dead_letters, partitions=_PARTITIONS, config=_OUTPUTS)
 
     def worker(name: str) -> WorkerProcess:
         flags = combination.flags(by_wire, topics, hosts.port, name)

@@ -126,17 +126,16 @@ class Source:
         One that died, in this process or before it, holds the static id until its session has ended.
         """
         if self._member.joined:
-            self._taken_s = None
             return is_member_over(error)
-        if not is_id_taken(error):
-            return False
-        self._taken_s = self._taken_s or time.monotonic()
-        return time.monotonic() < self._taken_s + _FREE_AFTER_S
+        in_time = self._taken_s is None or time.monotonic() < self._taken_s + _FREE_AFTER_S
+        return is_id_taken(error) and in_time
 
     def _begin_anew(self, error: KafkaError) -> None:
-        if self._taken_s is None:
+        if self._member.joined:
+            self._taken_s = None
             log.error("kafka.member_over", error=error.str(), next="join as a new one; what is in flight is done again")
         else:
+            self._taken_s = self._taken_s or time.monotonic()
             log.warning("kafka.instance_id_taken", error=error.str(), next="ask again until that one's session is over")
             time.sleep(_PAUSE_S)
         paused = self.fetching.paused

@@ -209,14 +209,16 @@ def test_an_id_that_is_taken_for_longer_than_a_session_is_another_workers(
     taken = KafkaError(KafkaError._FATAL, KafkaError(KafkaError.UNRELEASED_INSTANCE_ID).str())
     now_s = time.monotonic()
     monkeypatch.setattr("time.monotonic", lambda: now_s)
+    monkeypatch.setattr("worker.kafka.source._PAUSE_S", 0.0)
     assert source._can_begin_anew(taken), "whoever has it may be dead"
+    source._begin_anew(taken)
     now_s += 59.9
     assert source._can_begin_anew(taken)
     now_s += 0.1
     assert not source._can_begin_anew(taken)
     source._member.joined = True
     assert not source._can_begin_anew(taken), "it was ours, and is another's now"
-    source._member.joined = False
+    source._begin_anew(KafkaError(KafkaError._FATAL))
     assert source._can_begin_anew(taken), "ours is over, and may hold it still"
 
 
