@@ -79,7 +79,7 @@ class Asker:
             return self._client.get_watermark_offsets(TopicPartition(*partition), timeout=timeout_s)
         except KafkaException as error:
             if error.args[0].code() == KafkaError._UNKNOWN_PARTITION:
-                # librdkafka 2.16 merges what it is told of a topic by place, not by partition (read; seen once in chaos):
+                # librdkafka 2.16 merges what it is told of a topic by place, not by partition (read; seen in chaos):
                 # after an answer that lacked a partition it may know another one twice instead, for as long as it keeps
                 # that, a quarter of an hour. A new answer puts it right where that leader's epoch is no older.
                 self._client.list_topics(self._topic, timeout=timeout_s)
