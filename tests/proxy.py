@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from random import Random
 
+from tests import metadata_answer
 from tests.kafka_server import free_ports
 
+_METADATA = 3
 OFFSET_COMMIT, INIT_PRODUCER_ID, END_TXN, TXN_OFFSET_COMMIT = 8, 22, 26, 28
 _HEARTBEAT = 68
 """ConsumerGroupHeartbeat, the API of KIP-848."""
@@ -31,6 +33,7 @@ class Proxy:
         self._refuse_heartbeat_of: tuple[bytes, int] | None = None
         self._delay_next: tuple[bytes, set[int]] = (b"", set())
         self._delayed: bytes | None = None
+        self._leave_out: tuple[bytes, str, int] | None = None
         self._unsteady: tuple[bytes, Random, float] | None = None
         self.broken = 0
         """How many connections broke since one was unsteady."""
@@ -61,6 +64,18 @@ class Proxy:
         """Answer its next heartbeat in the broker's place, with this error."""
         self._refuse_heartbeat_of = (client.encode(), code)
 
+    def leave_out(self, client: str, topic: str, partition: int) -> None:
+        """Leave this partition, which is not the last, out of the next answer to this client that tells of the topic.
+
+        That answer says, too, that the leader of the next one is newer than it will be said to be from then on.
+        """
+        self._leave_out = (client.encode(), topic, partition)
+
+    @property
+    def left_out(self) -> bool:
+        """Whether that has come to pass."""
+        return self._leave_out is None
+
     def delay(self, client: str, *apis: int) -> None:
         """Keep this client's next request of these kinds, and end the connection that it comes on."""
         self._delay_next = (client.encode(), set(apis))
@@ -71,9 +86,13 @@ class Proxy:
         self._deliver(self._delayed)
 
     def _deliver(self, request: bytes) -> None:
+        assert self._answer_to(request)
+
+    def _answer_to(self, request: bytes) -> bytes:
+        """By a connection of its own, with its length of four bytes."""
         with socket.create_connection(("127.0.0.1", self.target)) as broker:
             broker.sendall(request)
-            assert broker.recv(65536)
+            return next(_messages(broker))
 
     def unsteady(self, client: str, seed: int, share: float) -> None:
         """Of this client's requests that write, break the connection of some, and let the broker have them late."""
@@ -96,7 +115,7 @@ class Proxy:
         with suppress(OSError):
             broker.connect(("127.0.0.1", self.target))
             threading.Thread(target=_answer, args=(broker, client), daemon=True).start()
-            for request in _requests(client):
+            for request in _messages(client):
                 (key,), (length,) = struct.unpack(">h", request[4:6]), struct.unpack(">h", request[12:14])
                 self._clients[client] = name = request[14 : 14 + length]
                 if name == self._cut_off or (key == _HEARTBEAT and self._loses_it(name)):
@@ -109,6 +128,9 @@ class Proxy:
                     client.sendall(_refusal(request, self._refuse_heartbeat_of[1]))
                     self._refuse_heartbeat_of = None
                     continue
+                if key == _METADATA and self._leave_out and name == self._leave_out[0]:
+                    client.sendall(self._less(request, *self._leave_out[1:]))
+                    continue
                 if name == self._delay_next[0] and key in self._delay_next[1]:
                     self._delay_next, self._delayed = (b"", set()), request
                     break
@@ -117,6 +139,14 @@ class Proxy:
                 broker.sendall(request)
         _end(client)
         _end(broker)
+
+    def _less(self, request: bytes, topic: str, partition: int) -> bytes:
+        (version,) = struct.unpack(">h", request[6:8])
+        assert version in metadata_answer.VERSIONS
+        answer = self._answer_to(request)
+        if (less := metadata_answer.without(answer, topic, partition)) is not None:
+            self._leave_out = None
+        return less or answer
 
     def _comes_late(self, name: bytes, request: bytes) -> bool:
         if self._unsteady is None or name != self._unsteady[0]:
@@ -141,9 +171,9 @@ def _refusal(heartbeat: bytes, code: int) -> bytes:
     return struct.pack(">i", len(body)) + body
 
 
-def _requests(client: socket.socket) -> Iterator[bytes]:
+def _messages(connection: socket.socket) -> Iterator[bytes]:
     """Each with its length of four bytes."""
-    stream = client.makefile("rb")
+    stream = connection.makefile("rb")
     while len(head := stream.read(4)) == 4:
         yield head + stream.read(struct.unpack(">i", head)[0])
 

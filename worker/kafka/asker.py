@@ -1,16 +1,17 @@
-"""What one client asks the cluster, to find out where assigned partitions begin."""
+"""What a member asks of the group's coordinator, to find out where the partitions that it was given begin."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from worker.kafka.bounds import Bounds
 from worker.kafka.entries import checked
 from worker.kafka.ledger import Partition
 from worker.kafka.progress import Progress
+from worker.kafka.scout import Extent
 from worker.kafka.settings import KafkaSettings
 
 
@@ -55,32 +56,22 @@ class Asker:
         """What is committed for each. The coordinator tells it for all of them, or not at all in this time."""
         return checked(self._client.committed([TopicPartition(*each) for each in partitions], timeout=timeout_s))
 
-    def find(self, partitions: Iterable[Partition], timeout_s: float) -> list[Found]:
-        """What is committed for each, and where those begin of which nothing is."""
-        entries = self.committed(partitions, timeout_s)
-        return [Found(each, self._begin(each, timeout_s) if each.offset < 0 else None) for each in entries]
+    def find(
+        self, partitions: Iterable[Partition], extents: Mapping[Partition, Extent], timeout_s: float
+    ) -> list[Found]:
+        """What is committed for each, and where those begin of which nothing is; without those whose extent it takes.
 
-    def look_for(self, partitions: Iterable[Partition], timeout_s: float) -> None:
-        """Find out whether there is an answer; of a client of its own, which says its troubles meanwhile."""
-        try:
-            self.find(partitions, timeout_s)
-        finally:
-            self._client.poll(0)
+        `extents`: what the scout saw, which may have found something committed where there is nothing now.
+        """
+        found = [Found(each, self._begin(each, extents)) for each in self.committed(partitions, timeout_s)]
+        return [each for each in found if each.begin is not None or each.committed.offset >= 0]
 
-    def _begin(self, entry: TopicPartition, timeout_s: float) -> Progress:
+    def _begin(self, entry: TopicPartition, extents: Mapping[Partition, Extent]) -> Progress | None:
         partition = (entry.topic, entry.partition)
+        if entry.offset >= 0:
+            return None
         if self._bounds is not None and (begin := self._bounds.begin(partition)) is not None:
             return begin
-        low, high = self._extent(partition, timeout_s)
-        return Progress(high if self._at_end and partition in self._old else low)
-
-    def _extent(self, partition: Partition, timeout_s: float) -> tuple[int, int]:
-        try:
-            return self._client.get_watermark_offsets(TopicPartition(*partition), timeout=timeout_s)
-        except KafkaException as error:
-            if error.args[0].code() == KafkaError._UNKNOWN_PARTITION:
-                # librdkafka 2.16 merges what it is told of a topic by place, not by partition (read; seen in chaos):
-                # after an answer that lacked a partition it may know another one twice instead, for as long as it keeps
-                # that, a quarter of an hour. A new answer puts it right where that leader's epoch is no older.
-                self._client.list_topics(self._topic, timeout=timeout_s)
-            raise
+        if (extent := extents.get(partition)) is None:
+            return None
+        return Progress(extent.high if self._at_end and partition in self._old else extent.low)

@@ -1,11 +1,12 @@
 """Where reading begins in partitions that were assigned: found out while the Kafka thread goes on.
 
 The answer takes milliseconds, but for a coordinator that is away, or that holds the offsets of some partitions back
-until the transaction of a former owner has ended (KIP-447). So a thread and a client of its own find out for which
-there is an answer, and each partition begins when its own start is known: those that are held back hold back no other,
-and no poll. (confluent-kafka 2.16 keeps the worker's own consumer from polling while another thread asks with it.)
+until the transaction of a former owner has ended (KIP-447). So a thread and a client of its own (scout.py) find out for
+which there is an answer, and each partition begins when its own start is known: those that are held back hold back no
+other, and no poll. (confluent-kafka 2.16 keeps the worker's own consumer from polling while another thread asks with
+it.)
 
-The answer itself is then asked for by the worker's consumer: of the coordinator that has just given it the partition.
+What is committed is then asked for by the worker's consumer: of the coordinator that has just given it the partition.
 Another client may still know another one, which stood still, is coordinator no more, and has not heard of it yet.
 
 Where there is no committed offset, a replay begins where it was asked to (bounds.py). Else `kafka.start` decides, but
@@ -32,10 +33,10 @@ from worker.errors import Fatal
 from worker.kafka.aside import aside
 from worker.kafka.asker import Asker, Found
 from worker.kafka.bounds import Bounds
-from worker.kafka.clients import ClientErrors, open_client
 from worker.kafka.ledger import Partition, Position
 from worker.kafka.progress import Progress, parse
-from worker.kafka.properties import asking_properties, patience_s
+from worker.kafka.properties import patience_s
+from worker.kafka.scout import Extent, Scout
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.topic_id import TopicWatch
 
@@ -74,8 +75,8 @@ class _Question:
 
     partitions: set[Partition]
     timeout_s: float = _ASK_S
-    answer: Future[object] = field(default_factory=Future)
-    """The scout's: whether there is one."""
+    answer: Future[Mapping[Partition, Extent]] = field(default_factory=Future)
+    """The scout's, of those of which nothing is committed."""
 
 
 Commit = Callable[[Mapping[Partition, Position], float], bool]
@@ -99,14 +100,12 @@ class Starts:
     ) -> None:
         """`bounds`: of a replay, which decides where there is no committed offset."""
         self._bounds = bounds
-        self._topic = settings.topics.input
         self._at_end = settings.start == "latest"
         self._patience_s = patience_s(settings)
         self._commit = commit
         self._watch = watch
         self._asker = Asker(settings, consumer, bounds)
-        scout = open_client(Consumer, asking_properties(settings), ClientErrors("offsets"))
-        self._scout = Asker(settings, scout, bounds)
+        self._scout = Scout(settings)
         self.waiting: dict[Partition, float] = {}
         """Since when (monotonic) each partition is assigned that is not begun."""
         self._found: dict[Partition, Start] = {}
@@ -136,7 +135,7 @@ class Starts:
 
         Raises KafkaException where it does not.
         """
-        self._scout.committed([(self._topic, 0)], _REACH_S)
+        self._scout.reach(_REACH_S)
 
     def ask(self, partitions: Collection[Partition]) -> None:
         """Begin to find the starts of partitions that were just assigned."""
@@ -182,7 +181,7 @@ class Starts:
         if self._asked is None and (question := self._next()) is not None:
             self._asked = question
             wanted, timeout_s = sorted(question.partitions), question.timeout_s
-            question.answer = aside(lambda: self._scout.look_for(wanted, timeout_s), "starts")
+            question.answer = aside(lambda: self._scout.explore(wanted, timeout_s), "starts")
 
     def _next(self) -> _Question | None:
         while self._to_ask:
@@ -195,8 +194,8 @@ class Starts:
         self._asked = None
         self._ask_again_s = time.monotonic() + _PAUSE_S
         try:
-            question.answer.result()
-            found = self._asker.find(sorted(question.partitions), _ASK_S) if question.partitions else []
+            extents = question.answer.result()
+            found = self._asker.find(sorted(question.partitions), extents, _ASK_S) if question.partitions else []
         except KafkaException as error:
             self._wait(question, _reason(error))
             return

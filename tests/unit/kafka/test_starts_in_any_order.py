@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import Future
+from contextlib import ExitStack
 from typing import Any
 from unittest.mock import patch
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from tests.unit.kafka.test_member import NOWHERE
+from worker.kafka import scout
 from worker.kafka import starts as room
 from worker.kafka.ledger import Partition, Position
 from worker.kafka.settings import KafkaSettings
@@ -25,6 +27,30 @@ SETTINGS = KafkaSettings(bootstrap_servers=NOWHERE, start="latest")
 WATCH = TopicWatch(SETTINGS)
 WATCH._mute = True
 END = 7
+
+
+class Scouting:
+    """The scout's client: a new one knows all partitions, and asks the coordinator of today."""
+
+    def __init__(self, machine: Starting) -> None:
+        self.machine = machine
+        self.unknown: set[Partition] = set()
+        self.heard: dict[Partition, int] | None = None
+        """What a coordinator has that is coordinator no more."""
+
+    def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        entries = self.machine.committed(partitions, timeout)
+        if self.heard is not None:
+            for entry in entries:
+                entry.offset = self.heard[entry.topic, entry.partition]
+        return entries
+
+    def get_watermark_offsets(self, partition: TopicPartition, timeout: float) -> tuple[int, int]:
+        if (partition.topic, partition.partition) in self.unknown:
+            raise KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION))
+        return (0, END)
+
+    def poll(self, timeout_s: float) -> None: ...
 
 
 class Starting(RuleBasedStateMachine):
@@ -48,7 +74,14 @@ class Starting(RuleBasedStateMachine):
     def alone(self) -> Any:
         """With the clock of the test, and threads that end when it says so."""
         time = type("Clock", (), {"monotonic": lambda _: self.now_s})()
-        return patch.multiple(room, time=time, aside=self._aside, open_client=lambda *_: self)
+        alone = ExitStack()
+        alone.enter_context(patch.multiple(room, time=time, aside=self._aside))
+        alone.enter_context(patch.multiple(scout, time=time, open_client=lambda *_: self._scout()))
+        return alone
+
+    def _scout(self) -> Scouting:
+        self.scout = Scouting(self)
+        return self.scout
 
     def _aside(self, call: Any, _name: str) -> Future[Any]:
         self.scouts.append((call, answer := Future[Any]()))
@@ -62,11 +95,6 @@ class Starting(RuleBasedStateMachine):
         if self.away or self.held_back & set(wanted):
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         return [TopicPartition(*each, self.offsets[each]) for each in wanted]
-
-    def poll(self, timeout_s: float) -> None: ...
-
-    def get_watermark_offsets(self, partition: TopicPartition, timeout: float) -> tuple[int, int]:
-        return (0, END)
 
     def commit(self, positions: Mapping[Partition, Position], timeout_s: float) -> bool:
         if positions and (self.away or self.refuses):
@@ -107,12 +135,21 @@ class Starting(RuleBasedStateMachine):
     def the_coordinator_goes_or_comes(self, away: bool, refuses: bool) -> None:
         self.away, self.refuses = away, refuses
 
+    @rule(partition=partitions)
+    def the_scout_knows_a_partition_no_more(self, partition: Partition) -> None:
+        self.scout.unknown.add(partition)
+
+    @rule(of_old=st.booleans())
+    def the_scout_has_heard_of_another_coordinator(self, of_old: bool) -> None:
+        self.scout.heard = dict(self.offsets) if of_old else None
+
     @precondition(lambda self: self.scouts)
     @rule()
     def the_scout_comes_back(self) -> None:
         call, answer = self.scouts.pop(0)
         try:
-            answer.set_result(call())
+            with self.alone():
+                answer.set_result(call())
         except KafkaException as error:
             answer.set_exception(error)
 
@@ -139,6 +176,8 @@ class Starting(RuleBasedStateMachine):
         """When all is well all begins."""
         self.away = self.refuses = False
         self.held_back.clear()
+        self.scout.heard = None
+        self.now_s += scout._ANEW_AFTER_S
         for _ in range(4 * len(PARTITIONS)):
             if self.scouts:
                 self.the_scout_comes_back()

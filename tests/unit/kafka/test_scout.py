@@ -1,0 +1,91 @@
+"""What is asked about where a partition begins, and what is done by a client that does not know the partition.
+
+The clients are fakes; a real one is brought to it in tests/broker/test_unknown_partition.py.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from structlog.typing import EventDict
+
+from tests.unit.kafka.test_member import NOWHERE
+from worker.kafka import scout as room
+from worker.kafka.scout import Extent, Scout
+from worker.kafka.settings import KafkaSettings
+
+A, B = ("images", 3), ("images", 4)
+
+
+class Client:
+    """Of a cluster where the group has committed something for the second partition alone."""
+
+    def __init__(self, refusal: int | None) -> None:
+        self._refusal = refusal
+        self.polled = False
+
+    def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
+        return [TopicPartition(each.topic, each.partition, 9 if each.partition == 4 else -1001) for each in partitions]
+
+    def get_watermark_offsets(self, partition: TopicPartition, timeout: float) -> tuple[int, int]:
+        if self._refusal is not None:
+            raise KafkaException(KafkaError(self._refusal))
+        return (3, 7)
+
+    def poll(self, timeout_s: float) -> None:
+        self.polled = True
+
+
+class Clients:
+    """The first client is refused the extent of a partition, and no later one."""
+
+    def __init__(self, refusal: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._refusal = refusal
+        self.opened: list[Client] = []
+        monkeypatch.setattr(room, "open_client", self._open)
+        self.scout = Scout(KafkaSettings(bootstrap_servers=NOWHERE))
+        with pytest.raises(KafkaException):
+            self.scout.explore([A, B], 1.0)
+
+    def _open(self, *_: Any) -> Client:
+        self.opened.append(client := Client(None if self.opened else self._refusal))
+        return client
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look at the clock is long after the one before."""
+    now_s = [time.monotonic()]
+
+    def monotonic() -> float:
+        now_s[0] += room._ANEW_AFTER_S
+        return now_s[0]
+
+    monkeypatch.setattr(room.time, "monotonic", monotonic)
+
+
+@pytest.mark.usefixtures("later")
+def test_a_client_that_does_not_know_a_partition_is_replaced_by_one_that_does(
+    monkeypatch: pytest.MonkeyPatch, logs: list[EventDict]
+) -> None:
+    clients = Clients(KafkaError._UNKNOWN_PARTITION, monkeypatch)
+    assert clients.scout.explore([A, B], 1.0) == {A: Extent(3, 7)}, "of those of which nothing is committed"
+    assert len(clients.opened) == 2
+    assert [line["partition"] for line in logs if line["event"] == "kafka.partition_unknown"] == [3]
+
+
+@pytest.mark.usefixtures("later")
+def test_whatever_else_is_wrong_is_asked_again_of_the_same_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    clients = Clients(KafkaError._TIMED_OUT, monkeypatch)
+    assert clients.opened[0].polled, "what it was told of an outage would gather"
+    with pytest.raises(KafkaException):
+        clients.scout.explore([A], 1.0)
+    assert len(clients.opened) == 1
+
+
+def test_a_client_that_is_new_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partition that the cluster itself does not know makes no client after the other."""
+    assert len(Clients(KafkaError._UNKNOWN_PARTITION, monkeypatch).opened) == 1
