@@ -13,7 +13,7 @@ from tests.clusters import PATIENCE_S, Cluster, event
 from tests.proxy import Proxy
 from worker.kafka import scout as room
 from worker.kafka.properties import asking_properties
-from worker.kafka.scout import Extent, Scout
+from worker.kafka.scout import Scout, Watermarks
 
 pytestmark = pytest.mark.broker
 
@@ -48,5 +48,5 @@ def test_the_scout_asks_with_a_new_client(
     with pytest.raises(KafkaException, match="Unknown partition"):
         scout.explore([(topics.input, 1)], PATIENCE_S)
     assert proxy.left_out
-    assert scout.explore([(topics.input, 1)], PATIENCE_S) == {(topics.input, 1): Extent(0, 1)}
+    assert scout.explore([(topics.input, 1)], PATIENCE_S) == {(topics.input, 1): Watermarks(0, 1)}
     assert [line["partition"] for line in logs if line["event"] == "kafka.partition_unknown"] == [1]

@@ -11,7 +11,7 @@ from worker.kafka.bounds import Bounds
 from worker.kafka.entries import checked
 from worker.kafka.ledger import Partition
 from worker.kafka.progress import Progress
-from worker.kafka.scout import Extent
+from worker.kafka.scout import Watermarks
 from worker.kafka.settings import KafkaSettings
 
 
@@ -57,21 +57,21 @@ class Asker:
         return checked(self._client.committed([TopicPartition(*each) for each in partitions], timeout=timeout_s))
 
     def find(
-        self, partitions: Iterable[Partition], extents: Mapping[Partition, Extent], timeout_s: float
+        self, partitions: Iterable[Partition], seen: Mapping[Partition, Watermarks], timeout_s: float
     ) -> list[Found]:
-        """What is committed for each, and where those begin of which nothing is; without those whose extent it takes.
+        """What is committed for each, and where those begin of which nothing is; those that are not known left out.
 
-        `extents`: what the scout saw, which may have found something committed where there is nothing now.
+        `seen`: by the scout, which may have found something committed where there is nothing now.
         """
-        found = [Found(each, self._begin(each, extents)) for each in self.committed(partitions, timeout_s)]
+        found = [Found(each, self._begin(each, seen)) for each in self.committed(partitions, timeout_s)]
         return [each for each in found if each.begin is not None or each.committed.offset >= 0]
 
-    def _begin(self, entry: TopicPartition, extents: Mapping[Partition, Extent]) -> Progress | None:
+    def _begin(self, entry: TopicPartition, seen: Mapping[Partition, Watermarks]) -> Progress | None:
         partition = (entry.topic, entry.partition)
         if entry.offset >= 0:
             return None
         if self._bounds is not None and (begin := self._bounds.begin(partition)) is not None:
             return begin
-        if (extent := extents.get(partition)) is None:
+        if (watermarks := seen.get(partition)) is None:
             return None
-        return Progress(extent.high if self._at_end and partition in self._old else extent.low)
+        return Progress(watermarks.high if self._at_end and partition in self._old else watermarks.low)

@@ -25,7 +25,7 @@ _ANEW_AFTER_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
+class Watermarks:
     """Of one partition: the first offset that it has, and the one after its last."""
 
     low: int
@@ -48,26 +48,26 @@ class Scout:
         """Have the group's coordinator answer something."""
         self._client.committed([TopicPartition(self._settings.topics.input, 0)], timeout=timeout_s)
 
-    def explore(self, partitions: Iterable[Partition], timeout_s: float) -> Mapping[Partition, Extent]:
-        """The extents of those partitions for which the group has committed nothing.
+    def explore(self, partitions: Iterable[Partition], timeout_s: float) -> Mapping[Partition, Watermarks]:
+        """The watermarks of those partitions for which the group has committed nothing.
 
         The coordinator has told by then what it has of all of them: it would tell it again. Each call has this time.
         """
         try:
             entries = checked(self._client.committed([TopicPartition(*each) for each in partitions], timeout=timeout_s))
             new = [(entry.topic, entry.partition) for entry in entries if entry.offset < 0]
-            return {partition: self._extent(partition, timeout_s) for partition in new}
+            return {partition: self._watermarks(partition, timeout_s) for partition in new}
         finally:
             self._client.poll(0)  # says its troubles
 
-    def _extent(self, partition: Partition, timeout_s: float) -> Extent:
+    def _watermarks(self, partition: Partition, timeout_s: float) -> Watermarks:
         try:
             low, high = self._client.get_watermark_offsets(TopicPartition(*partition), timeout=timeout_s)
         except KafkaException as error:
             if error.args[0].code() == KafkaError._UNKNOWN_PARTITION:
                 self._begin_anew(partition)
             raise
-        return Extent(low, high)
+        return Watermarks(low, high)
 
     def _begin_anew(self, partition: Partition) -> None:
         """librdkafka 2.16 may not know a partition for as long as it keeps what it was told of the topic, 15 minutes.

@@ -36,7 +36,7 @@ from worker.kafka.bounds import Bounds
 from worker.kafka.ledger import Partition, Position
 from worker.kafka.progress import Progress, parse
 from worker.kafka.properties import patience_s
-from worker.kafka.scout import Extent, Scout
+from worker.kafka.scout import Scout, Watermarks
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.topic_id import TopicWatch
 
@@ -75,7 +75,7 @@ class _Question:
 
     partitions: set[Partition]
     timeout_s: float = _ASK_S
-    answer: Future[Mapping[Partition, Extent]] = field(default_factory=Future)
+    answer: Future[Mapping[Partition, Watermarks]] = field(default_factory=Future)
     """The scout's, of those of which nothing is committed."""
 
 
@@ -194,8 +194,8 @@ class Starts:
         self._asked = None
         self._ask_again_s = time.monotonic() + _PAUSE_S
         try:
-            extents = question.answer.result()
-            found = self._asker.find(sorted(question.partitions), extents, _ASK_S) if question.partitions else []
+            seen = question.answer.result()
+            found = self._asker.find(sorted(question.partitions), seen, _ASK_S) if question.partitions else []
         except KafkaException as error:
             self._wait(question, _reason(error))
             return

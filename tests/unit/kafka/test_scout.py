@@ -14,7 +14,7 @@ from structlog.typing import EventDict
 
 from tests.unit.kafka.test_member import NOWHERE
 from worker.kafka import scout as room
-from worker.kafka.scout import Extent, Scout
+from worker.kafka.scout import Scout, Watermarks
 from worker.kafka.settings import KafkaSettings
 
 A, B = ("images", 3), ("images", 4)
@@ -40,7 +40,7 @@ class Client:
 
 
 class Clients:
-    """The first client is refused the extent of a partition, and no later one."""
+    """The first client is refused the watermarks of a partition, and no later one."""
 
     def __init__(self, refusal: int, monkeypatch: pytest.MonkeyPatch) -> None:
         self._refusal = refusal
@@ -72,7 +72,7 @@ def test_a_client_that_does_not_know_a_partition_is_replaced_by_one_that_does(
     monkeypatch: pytest.MonkeyPatch, logs: list[EventDict]
 ) -> None:
     clients = Clients(KafkaError._UNKNOWN_PARTITION, monkeypatch)
-    assert clients.scout.explore([A, B], 1.0) == {A: Extent(3, 7)}, "of those of which nothing is committed"
+    assert clients.scout.explore([A, B], 1.0) == {A: Watermarks(3, 7)}, "of those of which nothing is committed"
     assert len(clients.opened) == 2
     assert [line["partition"] for line in logs if line["event"] == "kafka.partition_unknown"] == [3]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from types import SimpleNamespace
 from typing import cast
@@ -11,6 +12,7 @@ from confluent_kafka import KafkaError, Message
 from structlog.typing import EventDict
 
 from worker.errors import Fatal
+from worker.kafka import window as room
 from worker.kafka.bounds import Bounds
 from worker.kafka.groups import GroupLook
 from worker.kafka.ledger import Ledger, Partition, Position
@@ -33,6 +35,7 @@ class Broker:
         self.answers = True
 
     def commit(self, positions: Mapping[Partition, Position], timeout_s: float) -> bool:
+        assert timeout_s >= 0
         self.commits.append(set(positions))
         if self.answers:
             self.held.update(positions)
@@ -92,6 +95,7 @@ class Replay:
 def test_nothing_at_or_past_the_end_is_taken_in_nor_anything_of_a_partition_that_is_not_asked_for() -> None:
     replay = Replay()
     replay.assigned(ONE, OTHER)
+    assert replay.window.arrived == {OTHER}
     assert [replay.record(ONE, offset) for offset in (12, 19, 20, 25)] == [True, True, False, False]
     assert not replay.record(OTHER, 0)
     assert replay.window.arrived >= {ONE, OTHER}
@@ -148,6 +152,73 @@ def test_all_ends_that_are_reached_are_committed_at_once_and_again_where_that_ca
     assert replay.is_over()
     assert replay.broker.commits == [{ONE, TWO}, {ONE, TWO}]
     assert [line["event"] for line in logs] == ["replay.partition_done"] * 2
+
+
+def test_each_end_is_committed_once() -> None:
+    replay = Replay()
+    replay.assigned(ONE, TWO)
+    replay.end_of_partition(ONE, 20)
+    replay.is_over()
+    replay.is_over()
+    replay.end_of_partition(TWO, 5)
+    assert replay.is_over()
+    assert list(filter(None, replay.broker.commits)) == [{ONE}, {TWO}]
+
+
+def test_what_is_closed_and_read_again_is_closed_again() -> None:
+    replay = Replay()
+    replay.assigned(ONE)
+    for _ in range(2):
+        replay.end_of_partition(ONE, 20)
+        replay.window.is_over(replay.ledger, replay.broker.commit)
+        replay.window.reopen([ONE])
+    assert list(filter(None, replay.broker.commits)) == [{ONE}, {ONE}]
+
+
+def test_what_a_former_owner_had_done_ahead_is_no_part_of_the_end() -> None:
+    replay = Replay()
+    ahead = Progress(12, ((14, 16),), until=20, asked="asked")
+    replay.broker.held[ONE] = Position(12, metadata=ahead.metadata)
+    replay.assigned(ONE)
+    replay.end_of_partition(ONE, 20)
+    replay.is_over()
+    assert replay.broker.held[ONE].offset == 20
+    assert parse(20, replay.broker.held[ONE].metadata) == Progress(20, until=20, asked="asked")
+
+
+def test_an_error_is_for_the_worker_and_says_nothing_of_the_end() -> None:
+    replay = Replay()
+    replay.assigned(ONE)
+    assert replay.window.takes(Message(topic="images", partition=0, offset=99, error=KafkaError(KafkaError._TRANSPORT)))
+    assert replay.window.arrived == set()
+
+
+def test_what_waits_for_an_open_transaction_is_said_now_and_then_and_no_more_when_it_goes_on(
+    logs: list[EventDict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replay, now_s = Replay(), [time.monotonic()]
+    monkeypatch.setattr(room.time, "monotonic", lambda: now_s[0])
+
+    def said(after_s: float) -> list[tuple[str, int, int]]:
+        logs.clear()
+        now_s[0] += after_s
+        replay.is_over()
+        return [(line["partition"], line["at"], line["until"]) for line in logs if line["event"] == "replay.waits"]
+
+    replay.assigned(ONE, TWO)
+    replay.end_of_partition(ONE, 15)
+    assert said(29) == []
+    assert said(1) == [("images[0]", 15, 20)]
+    assert said(29) == []
+    assert said(1) == [("images[0]", 15, 20)]
+    replay.record(ONE, 16)
+    assert said(30) == [], "it has gone on"
+    replay.end_of_partition(ONE, 17)
+    replay.window.reopen([ONE])
+    assert said(30) == [], "it is read again"
+    replay.end_of_partition(ONE, 18)
+    replay.ledger.forget(ONE)
+    assert said(30) == [], "it is another's"
 
 
 def test_an_end_that_a_late_commit_moved_back_is_committed_again() -> None:
