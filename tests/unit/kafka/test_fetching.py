@@ -89,6 +89,7 @@ def test_what_is_begun_while_it_may_not_be_read_is_read_when_it_may(consumer: Co
     fetching.assign([SECOND])
     fetching.pause() if paused else fetching.hold({SECOND})
     wait_for(lambda: fetching.begin(START), "it is begun")
+    assert fetching.paused is paused
     if paused:
         assert consumer.poll(2 * SLOW_MS / 1000) is None
         fetching.resume()

@@ -14,7 +14,7 @@ from worker.errors import Fatal
 from worker.kafka import member as room
 from worker.kafka import scout
 from worker.kafka.bounds import Bounds
-from worker.kafka.clients import Throttle
+from worker.kafka.clients import ClientErrors, Throttle
 from worker.kafka.ledger import Position
 from worker.kafka.member import Member
 from worker.kafka.settings import KafkaSettings
@@ -79,7 +79,10 @@ class Room:
         self.listener = Noting()
         self.member = Member(WHOLE, self.listener, TopicWatch(WHOLE), Throttle("consumer"), window)
 
-    def _open(self, _kind: object, properties: dict[str, Any], *_: object) -> Client:
+    def _open(
+        self, _kind: object, properties: dict[str, Any], _errors: ClientErrors, throttle: Throttle | None = None
+    ) -> Client:
+        assert throttle is not None, "a quota would be taken for an outage"
         self.properties = properties
         return self.client
 
@@ -136,6 +139,25 @@ def test_a_membership_lasts_until_it_is_lost(whole: Room) -> None:
     assert whole.member.generation is None
     assert whole.client.given_up == [0, 1]
     assert not whole.member.starts.waiting
+
+
+def test_whoever_waits_for_partitions_hears_whether_the_group_answers(whole: Room) -> None:
+    def reach() -> object:
+        joining = whole.member._joining
+        return None if joining is None else joining._ask
+
+    assert reach() == whole.member.starts.reach
+    client: Any = whole.client
+    whole.member._on_assign(client, [TopicPartition(*A)])
+    assert reach() is None
+    whole.member._on_lost(client, [TopicPartition(*A)])
+    assert reach() == whole.member.starts.reach
+
+
+def test_its_starts_are_asked_for_with_its_own_client(whole: Room) -> None:
+    """Of the coordinator that has given it the partitions."""
+    client: Any = whole.client
+    assert whole.member.starts._asker._client is client
 
 
 def test_what_is_committed_is_told_with_its_metadata_where_there_is_something(whole: Room) -> None:
