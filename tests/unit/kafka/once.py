@@ -9,6 +9,7 @@ from itertools import count
 from types import SimpleNamespace
 
 import pytest
+from confluent_kafka import KafkaError
 from hypothesis import strategies
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -42,6 +43,7 @@ partitions = strategies.sampled_from(PARTITIONS)
 seconds = strategies.sampled_from([0.0, 0.0, 0.0, 2.0, 11.0])
 flags = strategies.booleans()
 lapses = strategies.integers(-1, 2)
+blamed = strategies.sampled_from([-1, -1, -1, 0, 1, 3])
 some = strategies.lists(strategies.booleans(), min_size=1, max_size=4)
 _NAMES = count()
 
@@ -97,9 +99,11 @@ class Once(RuleBasedStateMachine):
         """The kinds of trouble there are this time: few, so that they meet each other."""
         self.lapses = few
 
-    @rule(partition=partitions, finished=some, lapse=lapses, seconds=seconds)
-    def work(self, partition: Partition, finished: list[bool], lapse: int, seconds: float) -> None:
-        """Records come, some of them are done, and what may be settled is."""
+    @rule(partition=partitions, finished=some, blamed=blamed, lapse=lapses, seconds=seconds)
+    def work(self, partition: Partition, finished: list[bool], blamed: int, lapse: int, seconds: float) -> None:
+        """Records come, some of them are done, and what may be settled is. Of one the outcome may be refused."""
+        if blamed >= 0:
+            self.cluster.blames[partition, self.log[partition] + blamed] = KafkaError.INVALID_RECORD
         self.log[partition] += len(finished)
         for ticket, is_finished in zip(self.read(partition), finished, strict=False):
             if is_finished:

@@ -136,6 +136,32 @@ def test_one_outcome_that_is_to_blame_becomes_a_dead_letter_between_its_neighbou
     assert kinds == ["classification", "dead_letter", "classification", "dead_letter", "classification"]
 
 
+def test_nothing_that_was_not_suspected_is_sent_with_who_was(scene: Scene) -> None:
+    """Else an innocent one would be taken for the one that was refused alone."""
+    scene.cluster.blames = {(A, 1): KafkaError.INVALID_RECORD}
+    scene.come(0, 4)
+    settlement = scene.ledger.take()
+    assert settlement is not None
+    assert not scene.goes_on_after(), "together"
+    assert not scene.goes_on_after(), "the first alone, which is taken, and the second, which is not"
+    scene.cluster.blames[A, 0] = KafkaError.INVALID_RECORD
+    while not scene.goes_on_after():
+        pass
+    kinds = [ticket.outcome.kind for ticket in settlement.tickets if ticket.outcome]
+    assert kinds == ["dead_letter", "dead_letter", "classification", "classification"]
+
+
+def test_a_suspect_of_which_nothing_is_heard_in_time_is_waited_for_before_the_offsets_are_sent(scene: Scene) -> None:
+    scene.cluster.blames = {(A, 1): KafkaError.INVALID_RECORD}
+    scene.come(0, 4)
+    assert not scene.goes_on_after(), "together"
+    assert not scene.happens("flush", Trouble.NOT_DONE).goes_on_after()
+    assert scene.phase is Phase.OPEN
+    while not scene.goes_on_after():
+        pass
+    assert scene.cluster.visible[A] == [0, 1, 2, 3]
+
+
 def test_who_was_suspected_in_one_settlement_is_not_sent_alone_in_the_next(scene: Scene) -> None:
     scene.cluster.blames = {(A, 1): KafkaError.INVALID_RECORD}
     scene.come(0, 2)

@@ -40,6 +40,11 @@ def test_what_is_done_ahead_is_kept_but_for_a_move_back(
     assert (move.before, move.effect) == (2, effect)
 
 
+def test_a_group_that_has_done_nothing_yet_skips_the_very_first_offsets_too() -> None:
+    move = moved(Progress(0), 2, ALL, None)
+    assert (move.position.offset, move.effect) == (2, "skips 2")
+
+
 @given(
     low=st.integers(0, 40),
     count=st.integers(0, 40),

@@ -111,6 +111,19 @@ def test_a_partition_that_the_coordinator_knows_a_moment_later_ends_nothing(scen
     assert scene.goes_on_after(1.0)
 
 
+def test_what_one_settlement_was_refused_does_not_count_against_the_next(scene: Scene) -> None:
+    """The first was given up with its partition, in a rebalance."""
+    scene.come(0, 1)
+    for seconds in (0.0, 10.0):
+        assert not scene.happens("offsets", Trouble.UNKNOWN).goes_on_after(seconds)
+    scene.take_away(second=False, heard=True, works=False, seconds=0.0)
+    assert scene.goes_on_after(1.0)
+    scene.come(1, 1)
+    for seconds in (5.0, 10.0, 9.0):
+        assert not scene.happens("offsets", Trouble.UNKNOWN).goes_on_after(seconds)
+    assert scene.goes_on_after(1.0)
+
+
 @pytest.mark.parametrize("call", ["flush", "offsets"])
 def test_transactions_that_are_aborted_again_and_again_are_begun_twice_a_second_at_most(
     scene: Scene, logs: list[EventDict], call: str
