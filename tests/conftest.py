@@ -9,6 +9,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import structlog
+from hypothesis import Phase
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
@@ -19,8 +20,9 @@ from worker.kafka.embedded import EmbeddedKafka
 
 _NEEDS = {"broker", "corpus"}
 
-# Timing never fails a test: these may be slow and busy machines.
-hypothesis.settings.register_profile("untimed", deadline=None)
+# Timing never fails a test: these may be slow and busy machines. A mutant that mutmut made need be noticed, no more.
+_PHASES = (Phase.explicit, Phase.generate) if "MUTANT_UNDER_TEST" in os.environ else tuple(Phase)
+hypothesis.settings.register_profile("untimed", deadline=None, phases=_PHASES)
 hypothesis.settings.load_profile("untimed")
 
 
