@@ -1,26 +1,26 @@
 """Exactly-once against at-least-once in one run: images a second of a backlog, and how soon an idle event is visible.
 
-Each round has a worker of its own, warm before the clock starts. What is visible is what readers of committed
-transactions see.
+Both workers are there and warm before the clock starts, and take turns: now this one is the first of a round, now that
+one. What is visible is what readers of committed transactions see.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
+from contextlib import ExitStack
 
 from benchmarks.latency import measure
 from benchmarks.report import Report
 from benchmarks.stage import Stage, stage, wait_until_committed, worker
 
 _GUARANTEES = ("at-least-once", "exactly-once")
-_ROUNDS = 3
 
 
 def run(quick: bool) -> Report:
-    count, idle = (1000, 50) if quick else (6000, 300)
+    rounds, count, idle = (2, 500, 50) if quick else (8, 2500, 300)
     with stage() as parts:
-        rates = [{name: _rate(parts, name, count) for name in _GUARANTEES} for _ in range(1 if quick else _ROUNDS)]
+        rates = _rates(parts, rounds, count)
         visible = {name: _visible_ms(parts, name, idle) for name in _GUARANTEES}
     ratio = statistics.median(each["exactly-once"] / each["at-least-once"] for each in rates)
     p50 = statistics.median(visible["exactly-once"])
@@ -42,19 +42,28 @@ def _shown(visible_ms: list[float]) -> str:
     return f"{statistics.median(ordered):.1f}, {ordered[int(len(ordered) * 0.99)]:.1f}"
 
 
-def _rate(parts: Stage, delivery: str, count: int) -> float:
-    """Images a second through a backlog, once the worker is warm."""
-    topics = parts.cluster.topics()
-    warm = len(parts.addresses)
-    with worker(parts.flags(topics, f"kafka.delivery={delivery}")):
-        parts.events(topics, warm)
-        wait_until_committed(parts, topics, warm)
+def _rates(parts: Stage, rounds: int, count: int) -> list[dict[str, float]]:
+    """Images a second through a backlog, in each round."""
+    topics = {name: parts.cluster.topics() for name in _GUARANTEES}
+    done = dict.fromkeys(_GUARANTEES, 0)
+
+    def rate(name: str, count: int) -> float:
+        done[name] += count
         started_s = time.monotonic()
-        parts.events(topics, count)
-        wait_until_committed(parts, topics, warm + count)
-        rate = count / (time.monotonic() - started_s)
-    print(f"  {delivery}: {rate:.0f} images/s", flush=True)
-    return rate
+        parts.events(topics[name], count)
+        wait_until_committed(parts, topics[name], done[name])
+        return count / (time.monotonic() - started_s)
+
+    rates = []
+    with ExitStack() as stack:
+        for name in _GUARANTEES:
+            stack.enter_context(worker(parts.flags(topics[name], f"kafka.delivery={name}"), log=f"{name}.log"))
+            rate(name, len(parts.addresses))
+        for number in range(rounds):
+            turns = _GUARANTEES if number % 2 == 0 else _GUARANTEES[::-1]
+            rates.append({name: rate(name, count) for name in turns})
+            print("  " + ", ".join(f"{name}: {rates[-1][name]:.0f} images/s" for name in turns), flush=True)
+    return rates
 
 
 def _visible_ms(parts: Stage, delivery: str, count: int) -> list[float]:

@@ -103,12 +103,12 @@ def web_server(folder: Path) -> Iterator[int]:
 
 
 @contextmanager
-def worker(flags: list[str], module: str = "tests.free_worker") -> Iterator[psutil.Process]:
-    """A worker as a process. Its log goes to results/worker.log."""
+def worker(flags: list[str], module: str = "tests.free_worker", *, log: str = "worker.log") -> Iterator[psutil.Process]:
+    """A worker as a process. `log`: the name of its log, in results."""
     log_folder = ROOT / "benchmarks" / "results"
     log_folder.mkdir(exist_ok=True)
-    with (log_folder / "worker.log").open("wb") as log:
-        process = subprocess.Popen([sys.executable, "-m", module, *flags], cwd=ROOT, stderr=log, stdout=log)
+    with (log_folder / log).open("wb") as to:
+        process = subprocess.Popen([sys.executable, "-m", module, *flags], cwd=ROOT, stderr=to, stdout=to)
         try:
             yield psutil.Process(process.pid)
         finally:
@@ -140,5 +140,5 @@ def wait_until_committed(stage: Stage, topics: Topics, count: int, patience_s: f
     deadline_s = time.monotonic() + patience_s
     while (done := sum(stage.cluster.committed(topics).values())) < count:
         if time.monotonic() > deadline_s:
-            sys.exit(f"benchmarks: only {done} of {count} records were done: see benchmarks/results/worker.log")
+            sys.exit(f"benchmarks: only {done} of {count} records were done: see its log in benchmarks/results")
         time.sleep(0.2)
