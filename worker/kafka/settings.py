@@ -104,8 +104,8 @@ class KafkaSettings(Section):
         50,
         ge=0,
         le=10_000,
-        description="Under load, milliseconds between two settlement cycles; a cycle costs two round trips. With "
-        "little else in flight an outcome is settled at once.",
+        description="Under load, milliseconds between two settlement cycles; four times as many at most where a cycle "
+        "takes long. With little else in flight an outcome is settled at once.",
     )
     drain_deadline_s: float = Field(
         30.0,

@@ -63,6 +63,50 @@ def test_with_few_others_on_their_way_it_waits_for_as_long_as_the_last_cycle_too
     assert desk.broker.committed == {A: 3}
 
 
+@pytest.mark.parametrize(
+    ("takes_s", "finished", "rhythm_s"),
+    [
+        pytest.param(0.0025, 1, 0.05, id="a short cycle keeps the rhythm of the settings"),
+        pytest.param(0.005, 1, 0.095, id="it takes a twentieth of the time"),
+        pytest.param(0.04, 1, 0.2, id="four times that rhythm at most"),
+        pytest.param(0.04, 249, 0.2, id="half of what a cycle takes is not there yet"),
+        pytest.param(0.04, 250, 0.05, id="it is: else a cycle would not take all"),
+    ],
+)
+def test_under_load_a_cycle_that_takes_long_is_followed_by_a_longer_rest(
+    takes_s: float, finished: int, rhythm_s: float
+) -> None:
+    desk = Desk(settle_interval_ms=50)
+    desk.assign(A)
+    first, *others = (desk.open(A, offset) for offset in range(300))
+    desk.clock.now_s += 1
+    desk.finish(first)
+    desk.broker.takes_s = takes_s
+    desk.cycle()
+    assert desk.broker.committed == {A: 1}
+    desk.finish(*others[:finished])
+    desk.clock.now_s += rhythm_s - 0.000_01
+    desk.cycle()
+    assert desk.broker.committed == {A: 1}
+    desk.clock.now_s += 0.000_02
+    desk.cycle()
+    assert desk.broker.committed == {A: 1 + finished}
+
+
+def test_a_cycle_that_came_to_no_end_goes_on_in_the_rhythm_of_the_settings() -> None:
+    desk = Desk(settle_interval_ms=50)
+    desk.assign(A)
+    first, *_ = (desk.open(A, offset) for offset in range(12))
+    desk.clock.now_s += 1
+    desk.finish(first)
+    desk.broker.takes_s, desk.broker.answers = 1.0, False
+    desk.cycle()
+    desk.broker.answers = True
+    desk.clock.now_s += 0.051
+    desk.cycle()
+    assert desk.broker.committed == {A: 1}
+
+
 def test_an_outcome_of_a_void_ticket_is_counted_and_goes_nowhere(desk: Desk) -> None:
     desk.assign(A)
     ticket = desk.open(A, 0)
