@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError
 from tests.unit.kafka.bench import Bench, Broker
 from worker.errors import Fatal, Reason
 from worker.kafka import sink as room
+from worker.kafka.ledger import Position
 
 
 @pytest.fixture
@@ -28,6 +29,15 @@ def test_all_is_published_and_then_committed(broker: Broker) -> None:
     assert bench.settle()
     assert broker.handed_in == [bench.of(0) + bench.of(1)]
     assert [position.offset for position in bench.group.commits[0].values()] == [5, 6]
+
+
+def test_a_start_is_committed_by_the_group_itself_and_there_is_nothing_to_open(broker: Broker) -> None:
+    bench = Bench(broker, 1)
+    start = {("images", 0): Position(7)}
+    assert bench.sink.open(0.0)
+    assert bench.sink.commit(start, bench.group, 0.7)
+    assert (bench.group.commits, bench.group.asked_s) == ([start], [0.7])
+    assert broker.handed_in == [[]]
 
 
 def test_of_a_partition_no_second_batch_is_handed_in_before_the_first_is_acknowledged(broker: Broker) -> None:
