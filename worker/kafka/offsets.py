@@ -89,6 +89,8 @@ class TopicOffsets:
         asked = {TopicPartition(self.topic, number): spec for number in self.numbers}
 
         def ask() -> dict[int, ListOffsetsResultInfo]:
+            # Of a partition without a leader librdkafka 2.16 asks nobody again by itself (scout.py).
+            self._admin.list_topics(self.topic, timeout=_TIMEOUT_S)
             futures = self._admin.list_offsets(asked, isolation_level=isolation, request_timeout=_TIMEOUT_S)
             return {key.partition: future.result() for key, future in futures.items()}
 

@@ -5,7 +5,6 @@ It joins no group, and nobody polls it for records, so it can wait for answers, 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -19,9 +18,6 @@ from worker.kafka.properties import asking_properties
 from worker.kafka.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
-
-_ANEW_AFTER_S = 5.0
-"""How old a client is at least that is replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +37,6 @@ class Scout:
         self._client = self._open()
 
     def _open(self) -> Consumer:
-        self._opened_s = time.monotonic()
         return open_client(Consumer, asking_properties(self._settings), self._errors)
 
     def reach(self, timeout_s: float) -> None:
@@ -61,21 +56,41 @@ class Scout:
             self._client.poll(0)  # says its troubles
 
     def _watermarks(self, partition: Partition, timeout_s: float) -> Watermarks:
+        found = self._known(partition, timeout_s)
+        if found is None:
+            self._look_again(partition, timeout_s)
+            found = self._known(partition, timeout_s)
+        if found is None:
+            self._begin_anew(partition)
+            raise KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION))
+        return found
+
+    def _known(self, partition: Partition, timeout_s: float) -> Watermarks | None:
+        """None where the client knows no such partition."""
         try:
-            low, high = self._client.get_watermark_offsets(TopicPartition(*partition), timeout=timeout_s)
+            return Watermarks(*self._client.get_watermark_offsets(TopicPartition(*partition), timeout=timeout_s))
         except KafkaException as error:
-            if error.args[0].code() == KafkaError._UNKNOWN_PARTITION:
-                self._begin_anew(partition)
-            raise
-        return Watermarks(low, high)
+            if error.args[0].code() != KafkaError._UNKNOWN_PARTITION:
+                raise
+            return None
+
+    def _look_again(self, partition: Partition, timeout_s: float) -> None:
+        """Ask the cluster for the partition's leader: raises KafkaException where it has none.
+
+        librdkafka 2.16 calls a partition unknown that had no leader when it heard of it, and asks nobody again for as
+        long as it keeps that, a quarter of an hour (tests/broker/test_unknown_partition.py).
+        """
+        topic, number = partition
+        found = self._client.list_topics(topic, timeout=timeout_s).topics[topic].partitions.get(number)
+        if found is None or found.leader < 0:
+            raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
 
     def _begin_anew(self, partition: Partition) -> None:
-        """librdkafka 2.16 may not know a partition for as long as it keeps what it was told of the topic, 15 minutes.
+        """Take a new client where the cluster names a leader and the client still knows no such partition.
 
-        It merges what it is told by place, not by partition, where that is of no older leader: after one answer that
-        lacked a partition it may know another one twice in its stead (tests/broker/test_unknown_partition.py).
+        librdkafka 2.16 merges what it is told of a topic by place, not by partition, where that is of no older leader:
+        after an answer that lacked a partition it may keep another one twice in its stead (seen with such an answer).
         """
-        if time.monotonic() >= self._opened_s + _ANEW_AFTER_S:
-            log.warning("kafka.partition_unknown", topic=partition[0], partition=partition[1], next="ask a new client")
-            # The former one is freed, not closed: it joined nothing, and another thread may be asking it something.
-            self._client = self._open()
+        log.warning("kafka.partition_unknown", topic=partition[0], partition=partition[1], next="ask a new client")
+        # The former one is freed, not closed: it joined nothing, and another thread may be asking it something.
+        self._client = self._open()

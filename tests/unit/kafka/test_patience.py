@@ -29,7 +29,7 @@ def fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "_AGAIN_S", 0.001)
 
 
-@pytest.mark.parametrize("code", [KafkaError.OFFSET_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR])
+@pytest.mark.parametrize("code", [KafkaError.OFFSET_NOT_AVAILABLE, KafkaError._NOENT, KafkaError.NOT_COORDINATOR])
 def test_who_moves_is_asked_again(code: int) -> None:
     answers = Answers(code, 3)
     assert patiently(answers, 60.0) == "here"

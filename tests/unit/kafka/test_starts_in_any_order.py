@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import Future
 from contextlib import ExitStack
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -50,6 +51,10 @@ class Scouting:
             raise KafkaException(KafkaError(KafkaError._UNKNOWN_PARTITION))
         return (0, END)
 
+    def list_topics(self, topic: str, timeout: float) -> Any:
+        partitions = {number: SimpleNamespace(leader=1) for _, number in PARTITIONS}
+        return SimpleNamespace(topics={topic: SimpleNamespace(partitions=partitions)})
+
     def poll(self, timeout_s: float) -> None: ...
 
 
@@ -76,7 +81,7 @@ class Starting(RuleBasedStateMachine):
         time = type("Clock", (), {"monotonic": lambda _: self.now_s})()
         alone = ExitStack()
         alone.enter_context(patch.multiple(room, time=time, aside=self._aside))
-        alone.enter_context(patch.multiple(scout, time=time, open_client=lambda *_: self._scout()))
+        alone.enter_context(patch.multiple(scout, open_client=lambda *_: self._scout()))
         return alone
 
     def _scout(self) -> Scouting:
@@ -177,7 +182,6 @@ class Starting(RuleBasedStateMachine):
         self.away = self.refuses = False
         self.held_back.clear()
         self.scout.heard = None
-        self.now_s += scout._ANEW_AFTER_S
         for _ in range(4 * len(PARTITIONS)):
             if self.scouts:
                 self.the_scout_comes_back()
