@@ -11,7 +11,7 @@ from confluent_kafka.admin._listoffsets import ListOffsetsResultInfo, OffsetSpec
 
 from worker.errors import ConfigurationError, Fatal
 from worker.kafka.clients import ClientErrors, open_client
-from worker.kafka.patience import patiently
+from worker.kafka.patience import AT_A_TERMINAL_S, patiently
 from worker.kafka.points import Point
 from worker.kafka.properties import client_properties
 from worker.kafka.settings import KafkaSettings
@@ -40,9 +40,16 @@ class Extent:
 
 
 class TopicOffsets:
-    """Some partitions of one topic. Each call asks the brokers; Fatal where they do not answer."""
+    """Some partitions of one topic. Each call asks the brokers; Fatal where they do not answer for `patience_s`."""
 
-    def __init__(self, settings: KafkaSettings, topic: str, numbers: Iterable[int] = ()) -> None:
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        topic: str,
+        numbers: Iterable[int] = (),
+        *,
+        patience_s: float = AT_A_TERMINAL_S,
+    ) -> None:
         """All partitions where none are named. Raises Fatal for a topic, ConfigurationError for a partition, that is
         not there.
         """
@@ -51,6 +58,7 @@ class TopicOffsets:
             raise Fatal(f"{finding.subject}: {finding.result}: {finding.remedy}")
         count = look.partitions(topic) or 0
         self.topic = topic
+        self._patience_s = patience_s
         self.all_numbers = tuple(range(count))
         named = tuple(sorted(set(numbers)))
         self.named = bool(named)
@@ -95,6 +103,6 @@ class TopicOffsets:
             return {key.partition: future.result() for key, future in futures.items()}
 
         try:
-            return patiently(ask, _TIMEOUT_S)
+            return patiently(ask, self._patience_s)
         except KafkaException as error:
             raise Fatal(f"the offsets of topic {self.topic} cannot be had: {error.args[0].str()}") from error

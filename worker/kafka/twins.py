@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
@@ -16,6 +17,7 @@ from confluent_kafka.cimpl import NewTopic
 
 from worker.errors import Fatal
 from worker.kafka.clients import ClientErrors, open_client
+from worker.kafka.patience import UNATTENDED_S, patiently
 from worker.kafka.properties import client_properties
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.topics import ClusterLook
@@ -38,7 +40,7 @@ def make_twins(settings: KafkaSettings, twins: Mapping[str, str]) -> None:
     admin = open_client(AdminClient, client_properties(settings), ClientErrors("admin"))
     for name in missing:
         try:
-            _create(admin, name, twins[name])
+            patiently(partial(_create, admin, name, twins[name]), UNATTENDED_S)
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another process was faster
                 raise Fatal(

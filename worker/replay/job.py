@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from worker.app import Worker
 from worker.errors import Fatal
 from worker.kafka.offsets import TopicOffsets
+from worker.kafka.patience import UNATTENDED_S
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.standing import Standing, length
 from worker.kafka.topics import ClusterLook
@@ -87,7 +88,7 @@ def prepare(found: Resolved, request: Request, given: Classifier | None = None) 
     settings = found.settings
     # First what is quick to say: a model takes its time.
     _require_told(settings.kafka, request)
-    look = TopicOffsets(settings.kafka, settings.kafka.topics.input, request.partitions)
+    look = TopicOffsets(settings.kafka, settings.kafka.topics.input, request.partitions, patience_s=UNATTENDED_S)
     model = given or load_known(settings.model)
     question = (look.topic, _classifier(model).identity.fingerprint)
     identity = request.identity(*question)

@@ -11,6 +11,7 @@ from worker.kafka.groups import GroupLook
 from worker.kafka.ledger import Position
 from worker.kafka.moves import gone
 from worker.kafka.offsets import Extent, TopicOffsets
+from worker.kafka.patience import UNATTENDED_S
 from worker.kafka.points import Point
 from worker.kafka.progress import Progress, Span, parse
 from worker.kafka.standing import Standing, length
@@ -64,7 +65,7 @@ def plan(settings: Settings, request: Request, identity: str, asked: str, look: 
 
     `asked`: `Request.asked`.
     """
-    group = GroupLook(settings.kafka, settings.kafka.group_id)
+    group = GroupLook(settings.kafka, settings.kafka.group_id, UNATTENDED_S)
     # Says which right is missing, where the question for the offsets would run out of time.
     group.membership()
     committed = group.committed(look.topic, look.numbers)
