@@ -9,6 +9,7 @@ from benchmarks import (
     backends,
     calibrated,
     cost,
+    cuda,
     decode_parent,
     delivery,
     guarded,
@@ -46,6 +47,7 @@ BENCHMARKS = {
     "overhead": overhead.run,
     "calibrated": calibrated.run,
     "backends": backends.run,
+    "cuda": cuda.run,
     "rolling": rolling.run,
 }
 

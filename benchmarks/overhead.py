@@ -48,14 +48,14 @@ async def _run(rounds: int, batches: int) -> tuple[list[float], dict[str, list[f
     pixels = np.random.default_rng(0).integers(0, 256, (count, recipe.height, recipe.width, 3), np.uint8)
     batcher = Batcher(classifier, BatchSettings(max_size=_SIZE, max_age_ms=1000), Metrics())
     batcher.start()
-    await _through(batcher, pixels)
+    await through(batcher, pixels, _SIZE)
     _bare(classifier, pixels)
     times = []
     for number in range(rounds):
         if number % 2:
-            ours, bare = await _through(batcher, pixels), _bare(classifier, pixels)
+            ours, bare = await through(batcher, pixels, _SIZE), _bare(classifier, pixels)
         else:
-            bare, ours = _bare(classifier, pixels), await _through(batcher, pixels)
+            bare, ours = _bare(classifier, pixels), await through(batcher, pixels, _SIZE)
         times.append((ours, bare))
         print(f"  round {number + 1}: {ours:.2f} s, bare {bare:.2f} s: {ours / bare:.3f}", flush=True)
     await batcher.close()
@@ -73,14 +73,15 @@ def _bare(classifier: Classifier, pixels: PixelBatch) -> float:
     return time.monotonic() - started_s
 
 
-async def _through(batcher: Batcher, pixels: PixelBatch) -> float:
+async def through(batcher: Batcher, pixels: PixelBatch, size: int) -> float:
+    """The seconds that all pixels take in batches of a size, with so many on their way that the model never waits."""
     started_s = time.monotonic()
-    room = asyncio.Semaphore(_AT_ONCE * _SIZE)
+    to_come = iter(pixels)
 
-    async def one(index: int) -> None:
-        async with room:
-            await batcher.join(pixels[index])
+    async def feed() -> None:
+        for image in to_come:
+            await batcher.join(image)
 
     with batcher.expected():
-        await asyncio.gather(*map(one, range(len(pixels))))
+        await asyncio.gather(*(feed() for _ in range(_AT_ONCE * size)))
     return time.monotonic() - started_s

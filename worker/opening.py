@@ -83,7 +83,8 @@ async def open_chain(
         batcher.start()
         stack.push_async_callback(batcher.close)
         seen: Seen[Classified] = Seen(settings.images.seen_results, metrics)
-        chain = Chain(fetcher, decoder, batcher, policy, metrics, room=_room(settings), seen=seen)
+        room = _room(settings, batcher)
+        chain = Chain(fetcher, decoder, batcher, policy, metrics, room=room, seen=seen)
         held = fetcher.memory_bytes() + decoder.memory_bytes() + batcher.memory_bytes()
         yield OpenChain(
             chain,
@@ -95,7 +96,7 @@ async def open_chain(
             decoder.confinement(),
             _watch(stack, settings, classifier, metrics),
             batcher.part(settings.observe.stuck_batch_after_s),
-            peak_resident_bytes() + held + _chain_bytes(settings, classifier),
+            peak_resident_bytes() + held + _chain_bytes(settings, classifier, room),
         )
 
 
@@ -124,16 +125,16 @@ def open_decoder(settings: ImagesSettings, recipe: InputRecipe, metrics: Metrics
     return ThreadDecoder(settings, recipe)
 
 
-def _room(settings: Settings) -> int:
+def _room(settings: Settings, batcher: Batcher) -> int:
     """Images that may be decoded and not yet classified: all batches' buffers, one more, and the decoders."""
     at_the_decoders = settings.images.processes * settings.images.slots_per_process
-    return (settings.batch.queue_depth + 3) * settings.batch.size + at_the_decoders
+    return (batcher.buffers + 1) * settings.batch.size + at_the_decoders
 
 
-def _chain_bytes(settings: Settings, classifier: Classifier) -> int:
+def _chain_bytes(settings: Settings, classifier: Classifier, room: int) -> int:
     """What the chain itself holds at most: decoded images, and results of bytes that were seen."""
     recipe = classifier.recipe
-    pixels = _room(settings) * settings.images.frames * recipe.height * recipe.width * 3
+    pixels = room * settings.images.frames * recipe.height * recipe.width * 3
     return pixels + settings.images.seen_results * (_SEEN_BYTES + 4 * len(classifier.labels))
 
 

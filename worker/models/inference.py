@@ -52,19 +52,20 @@ class Batcher:
 
     All state here belongs to the event loop's thread. The pixels are copied into the batch's buffer when
     they join, so that a batch is whole the moment it leaves and the model never waits for it to be put together.
-    There are `queue_depth + 2` buffers: one gathers, one computes, the others stand ready between the two. Callers
-    that find all of them full wait, in their order.
+    One buffer gathers, one or two are under way, and `queue_depth` stand ready between them: so a device that works
+    ahead has the next batch on its way while it computes. Callers that find all of them full wait, in their order.
     """
 
     def __init__(self, classifier: Classifier, settings: BatchSettings, metrics: Metrics) -> None:
         self._rule = FlushRule(settings.size, settings.max_age_ms / 1000)
         self._metrics = metrics
         self._shape = (settings.size, classifier.recipe.height, classifier.recipe.width, _CHANNELS)
-        self._buffers = settings.queue_depth + 2
         self._runner = Runner(classifier, settings.size)
+        self.buffers = 1 + self._runner.at_once + settings.queue_depth
+        """Of batches, the one that gathers among them."""
         self._thread = InferenceThread(self._runner, self._done, self._died)
         self._on_way = OnWay(self._rule.max_age_s, self.look_again)
-        self._free = [np.empty(self._shape, np.uint8) for _ in range(self._buffers)]
+        self._free = [np.empty(self._shape, np.uint8) for _ in range(self.buffers)]
         self._gathering = _Batch(self._free.pop())
         self._door: deque[_Image] = deque()
         self._computing: deque[_Batch] = deque()
@@ -122,7 +123,7 @@ class Batcher:
         The model's weights and activations come on top; they are the model's and the device's.
         """
         buffer = int(np.prod(self._shape))
-        return buffer * self._buffers + 2 * buffer * np.dtype(np.float32).itemsize
+        return buffer * self.buffers + 2 * buffer * np.dtype(np.float32).itemsize
 
     def look_again(self) -> None:
         """Has the batch looked at when the event loop comes round: once for all that happened until then."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -11,7 +12,7 @@ import pytest
 
 from tests.unit.models.fakes import FATAL, NOT_FINITE, RAISES, Fake, Held, pixels
 from worker.errors import Fatal, Reason, Rejected
-from worker.models.classifier import Classifier
+from worker.models.classifier import Classifier, PixelBatch, ScoreBatch
 from worker.models.inference import Batcher
 from worker.models.settings import BatchSettings
 from worker.observe.metrics import Metrics
@@ -135,6 +136,52 @@ async def test_more_images_than_buffers_wait_in_their_order() -> None:
         answers = await waiting
     assert [label(answer) for answer in answers if isinstance(answer, Prediction)] == list(range(30))
     assert max(model.sizes) == 4
+
+
+class Ahead(Fake):
+    """A device that works ahead. Notes what it begins, and what is waited for, which takes until `let_go`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.order: list[str] = []
+        self.waited_for = threading.Semaphore(0)
+        self.let_go = threading.Semaphore(0)
+
+    def begin(self, batch: PixelBatch) -> Callable[[], ScoreBatch]:
+        number = batch[0, 0, 0, 0] // 2
+        self.order.append(f"begin {number}")
+        scores = self.predict(batch)
+
+        def wait() -> ScoreBatch:
+            self.order.append(f"wait {number}")
+            self.waited_for.release()
+            self.let_go.acquire()
+            return scores
+
+        return wait
+
+
+async def test_the_next_batch_is_on_its_way_to_the_device_before_that_has_nothing_left_to_do() -> None:
+    device = Ahead()
+    async with running(device, max_size=2) as batcher:
+        with batcher.expected():
+            waiting = asyncio.create_task(classify_all(batcher, list(range(10))))
+            for number in range(5):
+                await asyncio.get_running_loop().run_in_executor(None, device.waited_for.acquire)
+                if number < 3:
+                    await one_stands_ready(batcher)
+                device.let_go.release()
+            await waiting
+    for number in (1, 2, 3):
+        assert device.order.index(f"begin {number + 1}") < device.order.index(f"wait {number}"), device.order
+
+
+async def one_stands_ready(batcher: Batcher) -> None:
+    """A second is enough for it, where there is a buffer for it."""
+    for _ in range(200):
+        if not batcher._thread._batches.empty():
+            return
+        await asyncio.sleep(0.005)
 
 
 async def test_a_cancelled_caller_leaves_its_batch_as_it_is() -> None:
