@@ -25,9 +25,9 @@ from tests.replays import job
 from worker.errors import Fatal
 from worker.kafka.groups import GroupLook
 from worker.kafka.ledger import Position
-from worker.kafka.offsets import TopicOffsets
+from worker.kafka.offsets import Extent, TopicOffsets
 from worker.kafka.patience import AT_A_TERMINAL_S
-from worker.replay import job as room
+from worker.replay.derive import derived
 from worker.replay.request import Request
 
 pytestmark = pytest.mark.broker
@@ -118,6 +118,29 @@ sys.stdin.readline()
 """
 
 
+def test_offsets_of_a_broker_that_says_nothing_are_waited_for_and_never_made_up(
+    both: Cluster, pair: RealKafka, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """librdkafka 2.16 has -1001 for them, and no error."""
+    monkeypatch.setattr("worker.kafka.offsets._TIMEOUT_S", 1.0)
+    topics = both.topics(partitions=4)
+    both.produce(topics.input, [{**event(n), "partition": n} for n in range(4)])
+    settings = both.settings(topics).kafka
+    patient, soon = (TopicOffsets(settings, topics.input, patience_s=seconds) for seconds in (120.0, 0.0))
+    assert set(leaders(both, [topics.input]).values()) == {1, 2}
+    silent = pair.brokers[1]
+    silent.signal(signal.SIGSTOP)
+    back = threading.Timer(2.0, silent.signal, [signal.SIGCONT])
+    try:
+        with pytest.raises(Fatal, match=f"the offsets of topic {topics.input} cannot be had"):
+            soon.extents()
+        back.start()
+        assert patient.extents() == dict.fromkeys(range(4), Extent(0, 1, 1))
+    finally:
+        silent.signal(signal.SIGCONT)
+        back.join()
+
+
 @pytest.mark.long
 def test_a_client_of_librdkafka_ends_its_process_whose_request_had_no_coordinator_in_time(
     both: Cluster, pair: RealKafka, one: Topics
@@ -162,14 +185,13 @@ def test_a_replay_that_begins_in_a_long_outage_waits_for_its_end(
     both: Cluster, pair: RealKafka, one: Topics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outage = Outage(pair, AT_A_TERMINAL_S + 5.0)
-    derived = room.derived
 
     def die_and_derive(*arguments: Any, **more: Any) -> Any:
         """What comes after the first look at the topic, and before the questions for offsets."""
         outage.__enter__()
         return derived(*arguments, **more)
 
-    monkeypatch.setattr(room, "derived", die_and_derive)
+    monkeypatch.setattr("worker.replay.job.derived", die_and_derive)
     try:
         made = job(both, one, Request("0", "now"))
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_INVALID, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import ListOffsetsResultInfo, OffsetSpec
 
@@ -100,7 +100,11 @@ class TopicOffsets:
             # Of a partition without a leader librdkafka 2.16 asks nobody again by itself (scout.py).
             self._admin.list_topics(self.topic, timeout=_TIMEOUT_S)
             futures = self._admin.list_offsets(asked, isolation_level=isolation, request_timeout=_TIMEOUT_S)
-            return {key.partition: future.result() for key, future in futures.items()}
+            found = {key.partition: future.result() for key, future in futures.items()}
+            if any(each.offset == OFFSET_INVALID for each in found.values()):
+                # What librdkafka 2.16 says, and not an error, of partitions whose broker did not answer in time.
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+            return found
 
         try:
             return patiently(ask, self._patience_s)
