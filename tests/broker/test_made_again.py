@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from confluent_kafka import Consumer, KafkaException, TopicPartition
@@ -17,7 +18,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from tests.broker.test_bad_clusters import failure, work_off
 from tests.broker.test_faults import wait_for
 from tests.clusters import PATIENCE_S, Cluster, Topics, event
-from tests.replays import invoke, job, replayed
+from tests.replays import invoke, job
 from tests.workers import running, until
 from worker.app import Worker
 from worker.errors import Fatal
@@ -101,15 +102,16 @@ async def test_a_commit_that_names_no_topic_is_gone_on_from_and_the_next_one_nam
     assert (entry.offset, bool(parse(3, entry.metadata).topic_id)) == (3, True)
 
 
-async def test_a_replay_that_was_begun_of_the_old_one_is_not_gone_on_with(broker: Cluster) -> None:
+def test_a_replay_that_was_begun_of_the_old_one_is_not_gone_on_with(broker: Cluster) -> None:
     topics, request = broker.topics(partitions=1), Request("0", "5", id="mine")
     broker.produce(topics.input, [event(n) for n in range(5)])
     plan = job(broker, topics, request).plan
     begun = Progress(2, until=5, asked=plan.asked, topic_id="kabJm1RwRU+Gulb4gm5u/Q")
     look = GroupLook(plan.settings.kafka, plan.settings.kafka.group_id)
-    look.set(topics.input, {0: Position(begun.base, metadata=begun.metadata)})
-    with pytest.raises(Fatal, match=r"had the id kabJm1RwRU\+Gulb4gm5u/Q: it was deleted.*; choose another --id$"):
-        await replayed(broker, topics, request)
+    for base in (2, 5):
+        look.set(topics.input, {0: Position(base, metadata=replace(begun, base=base).metadata)})
+        with pytest.raises(Fatal, match=r"had the id kabJm1RwRU\+Gulb4gm5u/Q: it was deleted.*; choose another --id$"):
+            job(broker, topics, request)
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])

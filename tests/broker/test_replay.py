@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ConfigSource
+from structlog.typing import EventDict
 
 from tests.broker.test_delivery import assert_in_order, mixed
 from tests.broker.test_exactly_once import sources
@@ -146,6 +147,27 @@ async def test_a_transaction_that_is_open_at_the_start_is_waited_for(broker: Clu
     await running
     assert standing.complete
     assert len(await seen(broker, made, 1 + 5 * commit)) == 1 + 5 * commit
+
+
+async def test_a_start_behind_an_open_transaction_waits_for_it_and_says_so_and_where_nothing_is_asked_for_it_ends(
+    broker: Cluster, monkeypatch: pytest.MonkeyPatch, logs: list[EventDict]
+) -> None:
+    monkeypatch.setattr("worker.kafka.window._SAY_EVERY_S", 1.0)
+    topics = broker.topics(partitions=1)
+    producer = Transactional(broker, topics.input)
+    producer.begin(5)
+    nothing = await replayed(broker, topics, Request("now", "now"))
+    assert committed(broker, nothing) == {0: 5}
+    made = job(broker, topics, Request("3", "now"))
+    made.make_topics()
+    worker, standing = made.worker()
+    running = asyncio.create_task(worker.run())
+    await until(lambda: any(line["event"] == "replay.waits" for line in logs), "it is said")
+    assert not running.done()
+    producer.end()
+    await running
+    assert standing.complete
+    assert sources(await seen(broker, made, 2)) == Counter({(0, 3): 1, (0, 4): 1})
 
 
 async def test_the_same_model_gives_the_same_ids_and_another_one_others_for_the_same_sources(broker: Cluster) -> None:

@@ -33,9 +33,9 @@ async def test_an_id_that_was_used_with_another_model_or_other_outputs_is_refuse
     mine = replace(ALL, id="mine")
     await replayed(broker, ten, mine)
     assert job(broker, ten, mine).plan.complete
-    with pytest.raises(Fatal, match="another model, or other topics for its outcomes"):
+    with pytest.raises(Fatal, match="another model, another policy, or other topics for its outcomes"):
         job(broker, ten, mine, model=other_model())
-    with pytest.raises(Fatal, match="another model, or other topics for its outcomes"):
+    with pytest.raises(Fatal, match="another model, another policy, or other topics for its outcomes"):
         job(broker, ten, replace(mine, output=ten.results))
 
 
@@ -132,10 +132,66 @@ async def test_an_id_that_was_used_for_another_window_is_refused(broker: Cluster
     await replayed(broker, topics, Request("0", "5", id="mine"))
     with pytest.raises(Fatal, match="a replay of this id has another --from, --to or --partitions"):
         job(broker, topics, Request("0", "6", id="mine"))
+    with pytest.raises(Fatal, match="another policy"):
+        job(broker, topics, Request("0", "5", id="mine"), "policy.thresholds.a.block=0.5")
     look = GroupLook(broker.settings(topics).kafka, f"{topics.group}.replay.mine")
     look.set(topics.input, {0: Position(2)})
     with pytest.raises(Fatal, match="offsets that no replay committed"):
         job(broker, topics, Request("0", "5", id="mine"))
+
+
+async def test_an_id_that_is_used_for_other_partitions_is_refused_before_anything_is_done(broker: Cluster) -> None:
+    topics = broker.topics(partitions=2)
+    broker.produce(topics.input, [{**event(n), "partition": n % 2} for n in range(10)])
+    await replayed(broker, topics, Request("0", "5", (0,), id="mine"))
+    with pytest.raises(Fatal, match="a replay of this id has another --from, --to or --partitions"):
+        job(broker, topics, Request("0", "5", (1,), id="mine"))
+
+
+async def test_of_two_that_begin_at_once_under_one_id_with_different_ends_none_says_that_it_is_done(
+    broker: Cluster,
+) -> None:
+    topics = broker.topics(partitions=2)
+    broker.produce(topics.input, [{**event(n), "partition": n % 2} for n in range(20)])
+    made, other = job(broker, topics, Request("0", "5", id="x")), job(broker, topics, Request("0", "6", id="x"))
+    theirs = other.plan.window().bounds.begin((topics.input, 1))
+    assert theirs is not None
+    look = GroupLook(made.plan.settings.kafka, made.plan.settings.kafka.group_id)
+    look.set(topics.input, {1: Position(6, metadata=replace(theirs, base=6).metadata)})
+    made.make_topics()
+    worker, standing = made.worker()
+    with pytest.raises(Fatal, match="a replay of this id has another --from, --to or --partitions"):
+        await worker.run()
+    assert not standing.complete
+
+
+@pytest.mark.parametrize("base", [5, 7])
+async def test_a_partition_that_is_done_is_not_read_though_retention_has_passed_its_end(
+    broker: Cluster, base: int
+) -> None:
+    """`base` 7: moved there by a command that an operator was told."""
+    topics = broker.topics(partitions=2)
+    broker.produce(topics.input, [{**event(n), "partition": n % 2} for n in range(20)])
+    request = Request("2", "5", id="mine")
+    made = job(broker, topics, request)
+    begun = made.plan.window().bounds.begin((topics.input, 0))
+    assert begun is not None
+    look = GroupLook(made.plan.settings.kafka, made.plan.settings.kafka.group_id)
+    look.set(topics.input, {0: Position(base, metadata=replace(begun, base=base).metadata)})
+    delete_before(broker, topics.input, 0, 7)
+    assert job(broker, topics, request).plan.spans == {0: (base, 5), 1: (2, 5)}, "the other one is begun all the same"
+    assert committed(broker, await replayed(broker, topics, request)) == {0: base, 1: 5}
+
+
+def test_an_end_that_is_yet_to_come_is_said(broker: Cluster, ten: Topics) -> None:
+    assert "--to 2099-01-01 is yet to come" in job(broker, ten, Request("0", "2099-01-01")).heading()
+    assert "yet to come" not in job(broker, ten, Request("0", "2020-01-01")).heading()
+
+
+def test_live_topics_that_are_missing_are_named_as_such(broker: Cluster, ten: Topics) -> None:
+    made = job(broker, ten, ALL, "kafka.topics.results=nowhere")
+    with pytest.raises(Fatal, match="topic nowhere does not exist, like which nowhere"):
+        made.make_topics()
 
 
 def test_a_start_whose_records_are_gone_is_refused_and_the_beginning_is_what_is_there(broker: Cluster) -> None:

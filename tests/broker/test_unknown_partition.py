@@ -101,10 +101,9 @@ def test_the_scout_says_that_there_is_no_leader_and_goes_on_when_there_is_one(
     assert not [line for line in logs if line["event"] == "kafka.partition_unknown"]
 
 
-def test_who_looks_at_a_topics_offsets_waits_for_the_leader(pair: RealKafka, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("worker.kafka.offsets._TIMEOUT_S", PATIENCE_S)
+def test_who_looks_at_a_topics_offsets_waits_for_the_leader(pair: RealKafka) -> None:
     alone = Leaderless(pair)
-    look = TopicOffsets(alone.settings, alone.topic)
+    look = TopicOffsets(alone.settings, alone.topic, patience_s=PATIENCE_S)
     back = threading.Timer(1.0, alone.mend)
     back.start()
     try:

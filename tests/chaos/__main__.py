@@ -24,10 +24,11 @@ from rich.status import Status
 from tests import kafka_server
 from tests.chaos import table
 from tests.chaos.arena import Arena, arena
-from tests.chaos.books import Verdict
+from tests.chaos.books import Place, Verdict
 from tests.chaos.plan import plan
 from tests.chaos.run import Run
-from tests.chaos.verifier import verify
+from tests.chaos.unmarked import Logs
+from tests.chaos.verifier import Books, attempts, verify
 from tests.chaos.wires import Wires
 from tests.chaos.workers import Combination
 
@@ -108,8 +109,20 @@ def _chaos(arguments: argparse.Namespace, folder: Path) -> list[str]:
 
 def _verdicts(whole: Arena, folder: Path, tell: Teller) -> dict[str, Verdict]:
     books = [group.books for group in whole.groups.values()]
-    found = verify(whole.kafka.bootstrap_servers, books, whole.late_commits(), folder, tell)
-    return dict(zip(whole.groups, found, strict=True))
+    verdicts = verify(whole.kafka.bootstrap_servers, books, whole.late_commits(), folder, tell)
+    found = dict(zip(whole.groups, verdicts, strict=True))
+    for name, verdict in found.items():
+        if verdict.missing:
+            tell(f"looking at what became of what is lost of {name}")
+            verdict.blame_the_brokers(_unmarked(whole, whole.groups[name].books, verdict))
+    return found
+
+
+def _unmarked(whole: Arena, books: Books, verdict: Verdict) -> set[Place]:
+    """Of what is lost, what the brokers lost: the end of its transaction, which they call committed."""
+    logs = Logs(whole.kafka.brokers[0].folder / "data", whole.kafka.classpath)
+    written = attempts(whole.kafka.bootstrap_servers, books, set(verdict.missing))
+    return {each.event for each in written if logs.is_unmarked(each.lane, each.offset)}
 
 
 def _missed(found: dict[str, Verdict]) -> list[str]:

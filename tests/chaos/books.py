@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-KINDS = ("lost", "repeated", "out_of_order", "moved_back", "held_back", "unequal_id", "given_up")
+KINDS = ("lost", "unmarked", "repeated", "out_of_order", "moved_back", "held_back", "unequal_id", "given_up")
 Place = tuple[int, int]
 """A partition and an offset of the input topic."""
 
@@ -46,6 +46,8 @@ class Verdict:
     events: int = 0
     outcomes: int = 0
     lost: int = 0
+    unmarked: int = 0
+    """Lost by the brokers (unmarked.py)."""
     repeated: int = 0
     out_of_order: int = 0
     moved_back: int = 0
@@ -53,15 +55,27 @@ class Verdict:
     unequal_id: int = 0
     given_up: int = 0
     places: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    missing: list[Place] = field(default_factory=list)
+    """The events that are lost."""
 
     def note(self, kind: str, where: str) -> None:
         setattr(self, kind, getattr(self, kind) + 1)
         if len(self.places[kind]) < 100:
             self.places[kind].append(where)
 
+    def blame_the_brokers(self, events: Collection[Place]) -> None:
+        """These are lost by the brokers, and by nobody else."""
+        for event in events:
+            self.note("unmarked", _place(event))
+            self.lost -= 1
+            self.places["lost"] = [each for each in self.places["lost"] if each != _place(event)]
+
     def missed(self, allowed: Collection[str] = ()) -> list[str]:
-        """The aims that were missed; what is `allowed` is none, nor that an image took too long now and then."""
-        most = {"given_up": self.events // 100}
+        """The aims that were missed.
+
+        What is `allowed` is none, nor what the brokers lost, nor that an image took too long now and then.
+        """
+        most = {"given_up": self.events // 100, "unmarked": self.events}
         return [kind for kind in KINDS if kind not in allowed and getattr(self, kind) > most.get(kind, 0)]
 
 
@@ -99,13 +113,18 @@ def audit(
     for partition, end in ends.items():
         for offset in range(end):
             if (partition, offset) not in first:
-                verdict.note("lost", f"partition {partition}, offset {offset}")
+                verdict.note("lost", _place((partition, offset)))
+                verdict.missing.append((partition, offset))
     for event, outcome in first.items():
         if outcome.is_dead and event in sound:
             verdict.note("given_up", str(outcome))
     _compare_order((outcome for event, outcome in first.items() if event not in fickle), verdict)
     _compare_commits(commits, late, verdict)
     return verdict
+
+
+def _place(event: Place) -> str:
+    return "partition {}, offset {}".format(*event)
 
 
 def _compare_ids(found: list[Found], known: Mapping[Place, str], verdict: Verdict) -> None:

@@ -111,6 +111,13 @@ def found(message: Message) -> Found:
     return Found(event, id_, lane, message.offset() or 0, message.timestamp()[1], is_dead)
 
 
+def attempts(servers: str, books: Books, events: Collection[Place]) -> Iterator[Found]:
+    """Every outcome of these events that was ever written, in transactions that were aborted, too."""
+    for message in read(servers, [books.results, books.dead_letters], "read_uncommitted"):
+        if (outcome := found(message)).event in events:
+            yield outcome
+
+
 def ends(servers: str, topics: Sequence[str]) -> dict[tuple[str, int], int]:
     """The end of each partition, open transactions included. Raises KafkaException where a broker does not say it."""
     consumer = _reader(servers, "read_uncommitted")
@@ -133,10 +140,10 @@ def _ends_at_last(servers: str, topics: Sequence[str]) -> dict[tuple[str, int], 
             sleep(1.0)
 
 
-def read(servers: str, topics: Sequence[str]) -> Iterator[Message]:
+def read(servers: str, topics: Sequence[str], isolation: str = "read_committed") -> Iterator[Message]:
     """Every record that is there, of each partition in its order, to the end as of now."""
     left = {partition: end for partition, end in _ends_at_last(servers, topics).items() if end}
-    consumer = _reader(servers, "read_committed")
+    consumer = _reader(servers, isolation)
     consumer.assign([TopicPartition(topic, number, 0) for topic, number in left])
     seen_s = monotonic()
     try:

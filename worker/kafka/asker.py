@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from worker.kafka.bounds import Bounds
 from worker.kafka.entries import checked
@@ -42,8 +42,11 @@ class Asker:
     def look(self, timeout_s: float) -> None:
         """Note whether the group begins only now. To be called before it is joined."""
         if self._at_end:
-            numbers = self._client.list_topics(self._topic, timeout=timeout_s).topics[self._topic].partitions
-            partitions = {(self._topic, number) for number in numbers}
+            found = self._client.list_topics(self._topic, timeout=timeout_s).topics[self._topic]
+            if found.error is not None or not found.partitions:
+                # A broker that does not know the topic yet: of no partition nothing would be committed.
+                raise KafkaException(found.error or KafkaError(KafkaError._UNKNOWN_PARTITION))
+            partitions = {(self._topic, number) for number in found.partitions}
             begun = any(entry.offset >= 0 for entry in self.committed(partitions, timeout_s))
             self._old = () if begun else partitions
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from worker.errors import Fatal
-from worker.kafka.ledger import Partition
-from worker.kafka.progress import Progress, Span
+from worker.kafka.ledger import Partition, Position
+from worker.kafka.progress import Progress, Span, parse
 
 
 class Bounds:
@@ -31,12 +31,21 @@ class Bounds:
         span = self._spans.get(partition[1])
         return None if span is None else Progress(span[0], until=span[1], asked=self._asked)
 
+    def known(self, position: Position) -> Progress:
+        """What was committed for this replay. Fatal where it cannot be read, or was for something else."""
+        try:
+            progress = parse(position.offset, position.metadata)
+        except ValueError as error:
+            raise Fatal(f"the progress of this replay cannot be read: {error}: choose another --id") from error
+        self.check(progress)
+        return progress
+
     def check(self, progress: Progress) -> None:
         """Fatal where what was committed is not of the replay that is asked for."""
         if progress.until is None:
             raise Fatal("the group of this replay has offsets that no replay committed: choose another --id")
         if progress.asked != self._asked:
             raise Fatal(
-                "a replay of this id has another --from, --to or --partitions, another model, or other topics for its "
-                "outcomes: write those, or choose another --id"
+                "a replay of this id has another --from, --to or --partitions, another model, another policy, or other "
+                "topics for its outcomes: write those, or choose another --id"
             )

@@ -77,6 +77,7 @@ class Intake:
         if self.held_back:
             self._let_in_a_probe()
             return False
+        self._before_probe = None
         if self._source.fetching.paused:
             self._resume_below(_RESUME_BELOW)
             return False
@@ -104,7 +105,8 @@ class Intake:
     def _let_in_a_probe(self) -> None:
         now_s = time.monotonic()
         if not self._source.fetching.paused:
-            if self._before_probe is None or self._ledger.in_flight > self._before_probe:
+            met = self._before_probe is None or self._ledger.in_flight > self._before_probe
+            if met or self._used_up(1.0):
                 self._pause()
                 self._before_probe = None
                 self._probe_due_s = now_s + _PROBE_EVERY_S
@@ -116,7 +118,6 @@ class Intake:
         if not self._used_up(share):
             self._source.fetching.resume()
             self._full_since_s = None
-            self._before_probe = None
             self._metrics.paused.set(0)
             log.info("kafka.intake_resumed", in_flight=self._ledger.in_flight)
 

@@ -63,6 +63,7 @@ class Member:
     ) -> None:
         """`window`: of a replay, what it takes in."""
         self._topic = settings.topics.input
+        self._window = window
         self._listener = listener
         self._over = self._joins = False
         self._failure: BaseException | None = None
@@ -156,12 +157,18 @@ class Member:
         starts = self.starts.ready()
         if not starts:
             return
-        at = offsets_of({partition: start.position for partition, start in starts.items()})
-        shuffle(at)
-        begun = {each: starts[each] for each in partitions_of(entry for entry in at if self.fetching.begin(entry))}
+        order = list(starts)
+        shuffle(order)
+        begun = {each: starts[each] for each in order if self._read(each, starts[each])}
         if begun:
             self.starts.forget(begun)
             self._listener.begun(begun)
+
+    def _read(self, partition: Partition, start: Start) -> bool:
+        """Read a partition, unless it is one of which a replay wants nothing. False where that cannot be begun yet."""
+        if self._window is not None and not self._window.reads(start.progress):
+            return True
+        return self.fetching.begin(*offsets_of({partition: start.position}))
 
     # No exception may leave a callback: librdkafka's binding would throw fetched messages away.
 

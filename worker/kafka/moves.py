@@ -144,7 +144,10 @@ def moved(before: Progress | None, to: int, extent: Extent, topic_id: str | None
     """
     if before is None:
         return Move(None, Progress(to, topic_id=topic_id))
-    here = replace(_within(before, extent), topic_id=topic_id)
+    if before.until is not None:
+        # What is past the end of a replay's window is none of it.
+        to, extent = min(to, before.until), extent.before(before.until)
+    here = replace(_within(before, extent), topic_id=topic_id or before.topic_id)
     if to < before.base:
         return Move(before.base, replace(here, base=to, done=()), to - here.base - here.ahead)
     return Move(before.base, here.after([(0, to)]), here.left_before(to))

@@ -34,6 +34,10 @@ class Extent:
     high: int
     """The end of all that was written: what is in open transactions may still be committed, and is before it."""
 
+    def before(self, offset: int) -> Extent:
+        """The part that is before an offset."""
+        return Extent(min(self.low, offset), min(self.stable, offset), min(self.high, offset))
+
     def within(self, offset: int) -> int:
         """The nearest offset that a reader can begin at."""
         return min(max(offset, self.low), self.stable)
@@ -69,11 +73,17 @@ class TopicOffsets:
         self._admin = open_client(AdminClient, client_properties(settings), ClientErrors("admin"))
 
     def topic_id(self) -> str | None:
-        """Which topic this is; None where the cluster does not say."""
+        """Which topic this is; None where the cluster gives topics no ids. Fatal where nobody answers."""
+        try:
+            return patiently(self._ask_id, self._patience_s)
+        except KafkaException as error:
+            raise Fatal(f"the id of topic {self.topic} cannot be had: {error.args[0].str()}") from error
+
+    def _ask_id(self) -> str | None:
         try:
             return told_id(ask_id(self._admin, self.topic))
-        except (KafkaException, TimeoutError):
-            return None
+        except TimeoutError as error:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT)) from error
 
     def extents(self) -> dict[int, Extent]:
         committed, all_ = IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED

@@ -31,6 +31,8 @@ _OWNED = {
     "queue.buffering.max.ms": "leave it out: the worker says when records leave",
     "batch.size": "leave it out: of each partition the worker has one batch under way, to keep the order",
     "batch.num.messages": "leave it out: of each partition the worker has one batch under way, to keep the order",
+    "queue.buffering.max.messages": "write kafka.max_in_flight: outcomes wait in the queue while an outage lasts",
+    "queue.buffering.max.kbytes": "write kafka.max_in_flight_bytes: outcomes wait in the queue while an outage lasts",
     "transactional.id": "write kafka.transactional_id",
     "transaction.timeout.ms": "write kafka.transaction_timeout_s",
     "isolation.level": "leave it out: events of aborted transactions never happened",

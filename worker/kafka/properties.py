@@ -132,6 +132,9 @@ def producer_properties(settings: KafkaSettings) -> dict[str, Any]:
         # No timeout: a record that gave up behind an outage would leave the ones after it published before it.
         "message.timeout.ms": 0,
         "message.max.bytes": settings.max_record_bytes,
+        # What is handed in is bounded by what is in flight. A queue that is full first could only be waited for.
+        "queue.buffering.max.messages": 0,
+        "queue.buffering.max.kbytes": 2**31 - 1,
         # Keys land where Java clients put them, so that results can be joined with the topics they came from.
         "partitioner": "murmur2_random",
         # A settlement cycle flushes, which ends the linger at once; until then its records gather in one batch.

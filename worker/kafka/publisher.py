@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
@@ -37,8 +36,16 @@ class Publisher:
         assert ticket.outcome is not None
         self._bytes = _size_bytes(ticket.outcome.record) + (self._bytes if self.waiting else 0)
         self.waiting[ticket] = None
+        record = ticket.outcome.record
         try:
-            self._enqueue(ticket.outcome.record, partial(self._reported, ticket))
+            self._producer.produce(
+                record.topic,
+                key=record.key,
+                value=record.value,
+                headers=list(record.headers),
+                timestamp=record.timestamp_ms or 0,
+                on_delivery=partial(self._reported, ticket),
+            )
         except KafkaException as error:
             del self.waiting[ticket]
             self._refused.append((ticket, error.args[0]))
@@ -66,23 +73,6 @@ class Publisher:
         """Drop what the broker has not acknowledged."""
         self._producer.purge()
         self._producer.flush(1.0)
-
-    def _enqueue(self, record: OutgoingRecord, report: Callable[[KafkaError | None, Message], None]) -> None:
-        while True:
-            try:
-                self._producer.produce(
-                    record.topic,
-                    key=record.key,
-                    value=record.value,
-                    headers=list(record.headers),
-                    timestamp=record.timestamp_ms or 0,
-                    on_delivery=report,
-                )
-            except BufferError:
-                # The queue is full only while the broker is away; what is in flight is bounded, so this ends.
-                self._producer.poll(0.1)
-            else:
-                return
 
     def _reported(self, ticket: Ticket, error: KafkaError | None, _message: Message) -> None:
         # A delivery report runs inside flush and must not raise: what failed is kept for the sink to look at.

@@ -13,6 +13,7 @@ import structlog
 from confluent_kafka import KafkaError, Message, TopicPartition
 
 from worker.kafka.clients import Throttle
+from worker.kafka.failing import Failing, place
 from worker.kafka.fetching import Fetching
 from worker.kafka.ledger import Partition, Position
 from worker.kafka.member import Listener, Member
@@ -41,6 +42,8 @@ class Source:
         self._listener = listener
         self.patience_s, self.poll_interval_s = patience_s(settings), poll_interval_s(settings)
         self._throttle = Throttle("consumer")
+        self.failing = Failing()
+        """Partitions that cannot be fetched."""
         self._watch = TopicWatch(settings, replay=window is not None)
         self._member = self._new_member()
         self._taken_s: float | None = None
@@ -59,13 +62,15 @@ class Source:
         if message is None or (self._window is not None and not self._window.takes(message)):
             return None
         if (error := message.error()) is None:
+            self.failing.clear(message)
             return message
         if self._can_begin_anew(error):
             self._begin_anew(error)
             return None
         if (end := fatal(self._settings, self._member.client, message)) is not None:
             raise end
-        log.warning("kafka.poll_error", error=error.str(), code=error.name())
+        self.failing.note(message)
+        log.warning("kafka.poll_error", error=error.str(), code=error.name(), at=place(message))
         if error.code() == KafkaError._MAX_POLL_EXCEEDED:
             self._member.expire()
         return None

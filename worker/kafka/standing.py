@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import structlog
 
 from worker.errors import Fatal
+from worker.kafka.bounds import Bounds
 from worker.kafka.groups import GroupLook
-from worker.kafka.ledger import Position
-from worker.kafka.progress import Span, parse
+from worker.kafka.progress import Progress, Span
 
 log = structlog.get_logger(__name__)
 
@@ -22,26 +22,32 @@ _PATIENCE_S = 0.5
 class Standing:
     """Refreshed by the Kafka thread. `left` and `complete` may be read by any thread."""
 
-    def __init__(self, look: GroupLook, topic: str, spans: Mapping[int, Span]) -> None:
+    def __init__(
+        self, look: GroupLook, topic: str, spans: Mapping[int, Span], bounds: Bounds, numbers: Iterable[int] = ()
+    ) -> None:
+        """`numbers`: the topic's other partitions, of which the group must have nothing that is not this replay's."""
         self._look = look
         self._topic = topic
+        self._bounds = bounds
+        self._numbers = sorted({*spans, *numbers})
         self._due_s = 0.0
         self.left = spans
         """By partition, from what is committed to the end."""
         self.complete = False
 
     def refresh(self) -> bool:
-        """Ask where it is time to. Whether there was an answer."""
+        """Ask where it is time to. Whether there was an answer. Fatal where the group is another replay's, too."""
         if time.monotonic() < self._due_s:
             return False
         self._due_s = time.monotonic() + _EVERY_S
         try:
-            committed = self._look.committed(self._topic, self.left, _PATIENCE_S)
+            committed = self._look.committed(self._topic, self._numbers, _PATIENCE_S)
         except Fatal as error:
             log.warning("kafka.standing_unknown", error=str(error), next="ask again")
             return False
-        self.left = {number: left_of(committed.get(number), span) for number, span in self.left.items()}
-        self.complete = self.left.keys() <= committed.keys() and not any(map(length, self.left.values()))
+        known = {number: self._bounds.known(position) for number, position in committed.items()}
+        self.left = {number: left_of(known.get(number), span) for number, span in self.left.items()}
+        self.complete = self.left.keys() <= known.keys() and not any(map(length, self.left.values()))
         return True
 
     def hurry(self) -> None:
@@ -49,12 +55,9 @@ class Standing:
         self._due_s = 0.0
 
 
-def left_of(committed: Position | None, span: Span) -> Span:
-    """What is left of a partition. Where nothing is committed, nobody has begun it."""
-    if committed is None:
-        return span
-    until = parse(committed.offset, committed.metadata).until
-    return (committed.offset, span[1] if until is None else until)
+def left_of(known: Progress | None, span: Span) -> Span:
+    """What is left of a partition. Where nothing is known, nobody has begun it."""
+    return span if known is None else (known.base, span[1] if known.until is None else known.until)
 
 
 def length(span: Span) -> int:

@@ -45,7 +45,7 @@ log = structlog.get_logger(__name__)
 _ASK_S = 1.0
 """How long one question may take, and a commit of what it found."""
 _ALONE_S = 0.3
-"""How long, where others of the same question wait for theirs."""
+"""How long at first, where others of the same question wait for theirs."""
 _REACH_S = 5.0
 _PAUSE_S = 0.2
 """Between a question that failed and the next about the same partitions, at least; and between two such commits, but
@@ -108,6 +108,7 @@ class Starts:
         self._scout = Scout(settings)
         self.waiting: dict[Partition, float] = {}
         """Since when (monotonic) each partition is assigned that is not begun."""
+        self._alone_s = _ALONE_S
         self._found: dict[Partition, Start] = {}
         self._to_ask: deque[_Question] = deque()
         self._asked: _Question | None = None
@@ -205,8 +206,10 @@ class Starts:
     def _wait(self, question: _Question, why: str) -> None:
         """Of several partitions one may hold the answer back: each is asked about alone before all are again."""
         if len(question.partitions) > 1:
-            self._to_ask.extend(_Question({each}, _ALONE_S) for each in sorted(question.partitions))
+            self._to_ask.extend(_Question({each}, self._alone_s) for each in sorted(question.partitions))
         else:
+            # It may be the answers that take longer than that, and not this partition's alone.
+            self._alone_s = min(_ASK_S, 2 * self._alone_s)
             self._say(question.partitions, why)
 
     def _say(self, partitions: Iterable[Partition], why: str) -> None:

@@ -32,10 +32,12 @@ class PartitionStatus:
     oldest_age_s: float
     waiting_s: float = 0.0
     """For how long it is assigned and not begun, since its start is not known."""
+    failing_s: float = 0.0
+    """For how long it cannot be fetched."""
 
     @property
     def standstill_s(self) -> float:
-        return max(self.oldest_age_s, self.waiting_s)
+        return max(self.oldest_age_s, self.waiting_s, self.failing_s)
 
     @property
     def standstill(self) -> str:
@@ -44,6 +46,11 @@ class PartitionStatus:
             return (
                 f"{self.topic}[{self.partition}] is assigned and not begun for {self.waiting_s:.0f} s: see "
                 "kafka.start_waits in the log"
+            )
+        if self.failing_s > self.oldest_age_s:
+            return (
+                f"{self.topic}[{self.partition}] cannot be fetched for {self.failing_s:.0f} s: see kafka.poll_error in "
+                "the log"
             )
         return (
             f"{self.topic}[{self.partition}]@{self.oldest_offset} is unsettled for {self.oldest_age_s:.0f} s, "
@@ -172,6 +179,7 @@ class Reporter:
             oldest_offset=oldest.record.coordinates.offset if oldest else None,
             oldest_stage=oldest.stage if oldest else None,
             oldest_age_s=now_s - oldest.opened_s if oldest else 0.0,
+            failing_s=self.source.failing.seconds(partition, now_s),
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 _TIMEOUT_S = 10.0
 _DESCRIBE_S = 3.0
+_AGAIN_S, _KNOWN_S = 0.2, 2.0
+"""A topic that was created just now is not known to every broker yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +123,12 @@ def require_topics(settings: KafkaSettings, action_topics: Mapping[str, str]) ->
     wanted = wanted_topics(settings, action_topics)
     look = ClusterLook(settings)
     written = [name for name, operation in wanted.items() if operation == AclOperation.WRITE]
-    if wrong := look.missing(wanted):
-        raise Fatal("; ".join(f"{finding.subject}: {finding.result}: {finding.remedy}" for finding in wrong))
+    deadline_s = time.monotonic() + _KNOWN_S
+    while wrong := look.missing(wanted):
+        if time.monotonic() >= deadline_s:
+            raise Fatal("; ".join(f"{finding.subject}: {finding.result}: {finding.remedy}" for finding in wrong))
+        time.sleep(_AGAIN_S)
+        look = ClusterLook(settings)
     for finding in look.too_few_replicas(written):
         log.warning("kafka.too_few_replicas", topic=finding.subject, found=finding.result, next=finding.remedy)
 

@@ -179,13 +179,15 @@ class Transactions:
 
     def close(self, timeout_s: float) -> None:
         """Bring what is under way to its end, if the broker is there. Else its coordinator aborts it at its timeout."""
+        deadline_s = time.monotonic() + timeout_s
         try:
             if self.phase is Phase.SENDING and not self.offsets_taken(timeout_s):
                 return
+            left_s = max(0.0, deadline_s - time.monotonic())
             if self.phase is Phase.COMMITTING:
-                self.commit(timeout_s)
-            elif self.phase is not Phase.OPENING:
-                self.ready(timeout_s)
+                self.commit(left_s)
+            elif self.phase not in (Phase.OPENING, Phase.READY):
+                self._abort(left_s)
             self._call(self.publisher.close)
         except (Aborted, Fatal) as error:
             log.warning("kafka.transaction_left", error=str(error), next="its coordinator aborts it at its timeout")

@@ -42,11 +42,18 @@ def make_twins(settings: KafkaSettings, twins: Mapping[str, str]) -> None:
         try:
             patiently(partial(_create, admin, name, twins[name]), UNATTENDED_S)
         except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:  # another process was faster
+            problem = error.args[0]
+            if problem.code() == KafkaError.TOPIC_ALREADY_EXISTS:  # another process was faster
+                continue
+            if problem.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                 raise Fatal(
-                    f"topic {name} cannot be created: {error.args[0].str()}: create it like {twins[name]}, or name "
+                    f"topic {twins[name]} does not exist, like which {name} would be made: create that one, or name "
                     "topics that are there with --output and --dead-letters"
                 ) from error
+            raise Fatal(
+                f"topic {name} cannot be created: {problem.str()}: create it like {twins[name]}, or name "
+                "topics that are there with --output and --dead-letters"
+            ) from error
     _await(settings, missing)
 
 

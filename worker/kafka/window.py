@@ -48,27 +48,39 @@ class Window:
         self.rate = rate
         self._ends: dict[Partition, Progress] = {}
         """Of the partitions of the replay that this member was given so far: their ends never change."""
+        self._unread: set[Partition] = set()
+        """Those of which there was nothing left to do when they were begun."""
         self._closed: set[Partition] = set()
         """Those of which the end is committed."""
         self._waits: dict[Partition, int] = {}
         """Those before their ends in which there is nothing more to read, and how far they are."""
-        self._said_s = time.monotonic()
+        self._said_s = self._heard_s = time.monotonic()
         self.arrived: set[Partition] = set()
         """Of which nothing more is to be taken in, and nothing at all of those that are not of the replay."""
 
+    def reads(self, progress: Progress) -> bool:
+        """Whether anything is to be read of a partition that is so far.
+
+        Retention may have passed its end, or a transaction be open before that: to read there would fail, or wait.
+        """
+        return progress.until is not None and progress.base < progress.until
+
     def assigned(self, known: Mapping[Partition, Progress]) -> None:
         """These are this member's from now on, each with what is done of it."""
+        self._unread -= known.keys()
+        self.reopen(known)
         for partition, progress in known.items():
             if progress.until is not None:
-                self._ends[partition] = replace(progress, base=progress.until, done=())
-            else:
+                self._ends[partition] = replace(progress, base=max(progress.base, progress.until), done=())
+            if not self.reads(progress):
+                self._unread.add(partition)
+                self._closed |= {partition} & self._ends.keys()
                 self.arrived.add(partition)
-        self.reopen(known)
 
     def reopen(self, partitions: Iterable[Partition]) -> None:
         """These are read from now on, or from an earlier offset again."""
         for partition in partitions:
-            if partition in self._ends:
+            if partition not in self._unread:
                 self.arrived.discard(partition)
                 self._closed.discard(partition)
                 self._waits.pop(partition, None)
@@ -76,6 +88,7 @@ class Window:
     def takes(self, message: Message) -> bool:
         """Whether this is for the worker; if not, it is past the end, or says that there is nothing more to read."""
         error, offset = message.error(), message.offset() or 0
+        self._heard_s = time.monotonic()
         if error is not None and error.code() != KafkaError._PARTITION_EOF:
             return True
         partition = (message.topic() or "", message.partition() or 0)
@@ -94,7 +107,7 @@ class Window:
         """
         own = in_flight.partitions
         self._close([each for each in own if self._is_to_be_closed(each, in_flight)], commit)
-        self._say_what_it_waits_for(own)
+        self._say_what_it_waits_for(own, in_flight)
         if self.standing.refresh():
             self._closed = {each for each in self._closed if not length(self.standing.left[each[1]])}
         return self.standing.complete
@@ -112,18 +125,20 @@ class Window:
             self.standing.hurry()
             log.info("replay.partition_done", partition="{}[{}]".format(*partition), until=end.base)
 
-    def _say_what_it_waits_for(self, own: Sequence[Partition]) -> None:
+    def _say_what_it_waits_for(self, own: Sequence[Partition], in_flight: InFlight) -> None:
         now_s = time.monotonic()
         if now_s - self._said_s < _SAY_EVERY_S:
             return
         self._said_s = now_s
+        # Where it begins behind the start of an open transaction, librdkafka 2.16 says nothing of an end (seen).
+        silent = now_s - self._heard_s >= _SAY_EVERY_S and not any(map(in_flight.in_flight_of, own))
         for partition in own:
-            if partition in self._waits:
+            if partition in self._waits or (silent and partition in self._ends and partition not in self.arrived):
                 log.warning(
                     "replay.waits",
                     partition="{}[{}]".format(*partition),
-                    at=self._waits[partition],
+                    at=self._waits.get(partition, self.standing.left[partition[1]][0]),
                     until=self._ends[partition].base,
-                    why="a producer has a transaction open there",
-                    next="go on when it has ended",
+                    why="nothing more can be read there: a producer has a transaction open, or its broker is away",
+                    next="go on when that has ended",
                 )

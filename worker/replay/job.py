@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -55,6 +56,9 @@ class Job:
                 f"partition {number}: {count} offsets were deleted before they were done, and the replay stops there: "
                 f"to go on at {low}, run: image-worker offsets set --group {group} --partitions {number} --to {low}"
             )
+        last = self.request.points[1]
+        if last.time_ms is not None and last.time_ms > 1000 * time.time():
+            yield f"--to {self.request.end} is yet to come: what is written from now on is not done, nor done later"
         if self.plan.empty:
             yield (
                 f"there is nothing from {self.request.start} to {self.request.end}: `image-worker offsets show` says "
@@ -90,7 +94,7 @@ def prepare(found: Resolved, request: Request, given: Classifier | None = None) 
     _require_told(settings.kafka, request)
     look = TopicOffsets(settings.kafka, settings.kafka.topics.input, request.partitions, patience_s=UNATTENDED_S)
     model = given or load_known(settings.model)
-    question = (look.topic, _classifier(model).identity.fingerprint)
+    question = (settings, _classifier(model).identity.fingerprint)
     identity = request.identity(*question)
     port_is_told = found.origins.get(("observe", "port"), "").startswith("flag")
     own = derived(settings, request, identity, port_is_told=port_is_told)

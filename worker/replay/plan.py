@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from worker.errors import Fatal
 from worker.kafka.bounds import Bounds
 from worker.kafka.groups import GroupLook
-from worker.kafka.ledger import Position
 from worker.kafka.moves import gone
 from worker.kafka.offsets import Extent, TopicOffsets
 from worker.kafka.patience import UNATTENDED_S
 from worker.kafka.points import Point
-from worker.kafka.progress import Progress, Span, parse
+from worker.kafka.progress import Progress, Span
 from worker.kafka.standing import Standing, length
 from worker.kafka.window import Window
 from worker.replay.request import Request
@@ -35,6 +34,8 @@ class Plan:
     rate: float | None
     cut: tuple[int, ...] = ()
     """Partitions that begin with the first record there is, though older ones of the time asked for may be gone."""
+    numbers: tuple[int, ...] = ()
+    """All partitions of the topic."""
     gone: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     """By partition, where retention overtook it: offsets that were deleted before they were done, and the first that
     is there. A worker stops there."""
@@ -56,8 +57,10 @@ class Plan:
 
     def window(self) -> Window:
         kafka = self.settings.kafka
-        standing = Standing(GroupLook(kafka, kafka.group_id), kafka.topics.input, self.spans)
-        return Window(Bounds(self.spans, self.asked), standing, rate=self.rate)
+        bounds = Bounds(self.spans, self.asked)
+        look = GroupLook(kafka, kafka.group_id)
+        standing = Standing(look, kafka.topics.input, self.spans, bounds, self.numbers)
+        return Window(bounds, standing, rate=self.rate)
 
 
 def plan(settings: Settings, request: Request, identity: str, asked: str, look: TopicOffsets) -> Plan:
@@ -68,30 +71,36 @@ def plan(settings: Settings, request: Request, identity: str, asked: str, look: 
     group = GroupLook(settings.kafka, settings.kafka.group_id, UNATTENDED_S)
     # Says which right is missing, where the question for the offsets would run out of time.
     group.membership()
-    committed = group.committed(look.topic, look.numbers)
-    known = {number: _known(position, asked) for number, position in committed.items()}
+    known = _known(look, group, asked)
     extents = look.extents()
-    fresh, cut = _spans(look, extents, *request.points) if known.keys() < set(look.numbers) else ({}, ())
+    new = {number: extents[number] for number in look.numbers if number not in known}
+    fresh, cut = _spans(look, new, extents, *request.points) if new else ({}, ())
     overtaken = {n: (count, extents[n].low) for n, each in known.items() if (count := gone(each, extents[n]))}
     begun = {number: (progress.base, progress.until or 0) for number, progress in known.items()}
     spans = dict(sorted((fresh | begun).items()))
-    return Plan(identity, settings, spans, frozenset(begun), asked, request.rate, cut, overtaken)
+    return Plan(identity, settings, spans, frozenset(begun), asked, request.rate, cut, look.all_numbers, overtaken)
 
 
-def _known(position: Position, asked: str) -> Progress:
-    """How far a partition is that was begun before. Raises Fatal where that was not this replay."""
-    try:
-        progress = parse(position.offset, position.metadata)
-    except ValueError as error:
-        raise Fatal(f"the progress of this replay cannot be read: {error}: choose another --id") from error
-    Bounds({}, asked).check(progress)
-    return progress
+def _known(look: TopicOffsets, group: GroupLook, asked: str) -> dict[int, Progress]:
+    """How far the partitions are that were begun before.
+
+    Raises Fatal where that was not this replay, be it in a partition that is not asked for: members are given any.
+    """
+    bounds, topic_id = Bounds({}, asked), look.topic_id()
+    known = {n: bounds.known(position) for n, position in group.committed(look.topic, look.all_numbers).items()}
+    for number, progress in known.items():
+        if not progress.may_be_of(topic_id):
+            raise Fatal(
+                f"{look.topic}[{number}]: this replay was begun of the topic of this name that had the id "
+                f"{progress.topic_id}: it was deleted and made again, and has {topic_id} now; choose another --id"
+            )
+    return {number: known[number] for number in look.numbers if number in known}
 
 
 def _spans(
-    look: TopicOffsets, extents: Mapping[int, Extent], first: Point, last: Point
+    look: TopicOffsets, new: Mapping[int, Extent], extents: Mapping[int, Extent], first: Point, last: Point
 ) -> tuple[dict[int, Span], tuple[int, ...]]:
-    """Where the points are in each partition, and which partitions are cut; see Plan.
+    """Where the points are in the partitions that nobody has begun, and which of those are cut; see Plan.
 
     What is written but not committed yet is before `now`: it is waited for.
 
@@ -99,8 +108,8 @@ def _spans(
     """
     highs = {number: extent.high for number, extent in extents.items()}
     starts, ends = look.at(first, highs, extents), look.at(last, highs, extents)
-    _check_all_is_there(look.topic, first, extents)
-    spans = {number: _span(starts[number], ends[number], extent) for number, extent in extents.items()}
+    _check_all_is_there(look.topic, first, new)
+    spans = {number: _span(starts[number], ends[number], extent) for number, extent in new.items()}
     by_time = first.time_ms is not None
     return spans, tuple(n for n, (start, _) in spans.items() if by_time and start == extents[n].low > 0)
 

@@ -57,6 +57,20 @@ def test_an_event_without_an_outcome_is_lost(gone: int) -> None:
     assert verdict.missed({"repeated"}) == ["lost"]
 
 
+def test_what_the_brokers_lost_is_counted_apart_and_is_no_aim_that_was_missed() -> None:
+    verdict = audit(ENDS, history()[2:], COMMITS)
+    assert verdict.missing == [(0, 0), (0, 1)]
+    verdict.blame_the_brokers({(0, 1)})
+    assert counts(verdict) == {"lost": 1, "unmarked": 1}
+    assert (verdict.places["lost"], verdict.places["unmarked"]) == (
+        ["partition 0, offset 0"],
+        ["partition 0, offset 1"],
+    )
+    assert verdict.missed() == ["lost"]
+    verdict.blame_the_brokers({(0, 0)})
+    assert verdict.missed() == []
+
+
 def test_a_good_image_that_ends_as_a_dead_letter_is_given_up_which_many_may_not_be() -> None:
     told = [replace(each, is_dead=True) for each in history()]
     verdict = audit(ENDS, told, COMMITS, sound={(0, 1), (0, 2)})

@@ -6,11 +6,13 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from queue import Empty
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
 from tests.unit.kafka.books import outcome_of, record
 from worker.kafka import settling as room
+from worker.kafka.failing import Failing
 from worker.kafka.ledger import Ledger, Partition, Position, Settlement, Ticket
 from worker.kafka.progress import Progress
 from worker.kafka.settings import KafkaSettings
@@ -72,6 +74,12 @@ class Broker:
     throttled: bool = False
     unanswered: bool = False
     """Whether the last commit must be answered before the next."""
+    failing: Failing = field(default_factory=Failing)
+    waiting: Mapping[Partition, float] = field(default_factory=dict)
+    fetching: Any = field(default_factory=lambda: SimpleNamespace(paused=False))
+
+    def high_watermark(self, partition: Partition) -> int | None:
+        return None
 
     def open(self, timeout_s: float) -> bool:
         return True

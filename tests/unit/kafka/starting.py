@@ -26,6 +26,8 @@ class Coordinator:
         self.offsets: dict[Partition, int] = {A: 10, B: 20, C: 30}
         self.held_back: set[Partition] = set()
         """By a transaction that is open."""
+        self.takes_s = 0.0
+        """To answer."""
         self.refuses: KafkaError | None = None
         self.metadata = ""
         self.leader_epoch = 5
@@ -39,7 +41,7 @@ class Coordinator:
         self.answers.wait()
         if self.refuses is not None:
             raise KafkaException(self.refuses)
-        if self.held_back & set(wanted):
+        if self.held_back & set(wanted) or timeout < self.takes_s:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         epoch = {"leader_epoch": self.leader_epoch}
         return [TopicPartition(*each, self.offsets.get(each, -1001), self.metadata, **epoch) for each in wanted]

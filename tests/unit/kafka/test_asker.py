@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from tests.unit.kafka.test_member import NOWHERE
 from worker.kafka.asker import Asker
@@ -25,11 +25,13 @@ class Group:
     """The client of a group that has committed these offsets, in a topic of two partitions."""
 
     def __init__(self, **offsets: int) -> None:
+        self.partitions: dict[int, None] = {0: None, 1: None}
+        self.error: KafkaError | None = None
         self.offsets = {("images", int(number[1:])): offset for number, offset in offsets.items()}
 
     def list_topics(self, topic: str, timeout: float) -> Any:
         assert timeout == TIMEOUT_S
-        return SimpleNamespace(topics={topic: SimpleNamespace(partitions={0: None, 1: None})})
+        return SimpleNamespace(topics={topic: SimpleNamespace(partitions=self.partitions, error=self.error)})
 
     def committed(self, partitions: list[TopicPartition], timeout: float) -> list[TopicPartition]:
         assert timeout == TIMEOUT_S
@@ -58,6 +60,16 @@ def test_a_group_that_has_a_commit_anywhere_has_begun() -> None:
     asking = asker(Group(p0=0), "latest")
     assert not asking.saw_it_begin
     assert begins(asking, A, B) == [None, Progress(0)]
+
+
+@pytest.mark.parametrize("error", [None, KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)])
+def test_a_broker_that_does_not_know_the_topic_yet_says_nothing_of_the_group(
+    error: KafkaError | None,
+) -> None:
+    group = Group()
+    group.partitions, group.error = {}, error
+    with pytest.raises(KafkaException):
+        asker(group, "latest")
 
 
 def test_a_group_that_begins_with_the_first_record_need_not_know() -> None:

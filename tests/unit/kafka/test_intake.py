@@ -136,6 +136,40 @@ def test_after_an_outage_all_is_taken_in_again(monkeypatch: pytest.MonkeyPatch) 
     assert taking.lets_in()
 
 
+def test_a_probe_that_met_no_record_is_none_of_the_next_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    taking = Taking(monkeypatch)
+    taking.open(5)
+    taking.intake.held_back = True
+    taking.intake.full()
+    taking.now_s += 16
+    assert taking.lets_in()
+    taking.intake.held_back = False
+    taking.intake.full()
+    for ticket in taking.tickets[:3]:
+        taking.ledger.finish(ticket, DONE)
+    settlement = taking.ledger.take()
+    assert settlement is not None
+    taking.ledger.settled(settlement)
+    taking.intake.held_back = True
+    assert not taking.lets_in()
+
+
+def test_a_probe_keeps_to_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    taking = Taking(monkeypatch, max_at_work=10)
+    taking.open(9)
+    taking.intake.held_back = True
+    taking.intake.full()
+    taking.now_s += 16
+    assert taking.lets_in()
+    taking.ledger.forget(("images", 0))
+    taking.ledger.assign(("images", 0), Progress(9))
+    for _ in range(9):
+        taking.open(1)
+        assert taking.lets_in(), "fewer than before the probe"
+    taking.open(1)
+    assert not taking.lets_in()
+
+
 def test_a_partition_whose_commits_are_full_waits_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     taking = Taking(monkeypatch, in_order=False, max_at_work=10_000)
     taking.open(5000)

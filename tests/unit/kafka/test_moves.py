@@ -88,6 +88,29 @@ def test_a_replay_keeps_its_end_and_its_question_and_the_topics_id_is_that_of_no
     assert moved(before, 4, ALL, "id").after == Progress(4, (), 10, "f00d", "id")
 
 
+@pytest.mark.parametrize(
+    ("base", "to", "low", "after", "effect"),
+    [
+        (5, 20, 0, 10, "skips 5"),
+        (5, 10, 0, 10, "skips 5"),
+        (5, 7, 0, 7, "skips 2"),
+        (10, 2, 0, 2, "repeats 8"),
+        (15, 2, 0, 2, "repeats 8"),
+        (5, 15, 15, 10, "nothing"),
+        (8, 20, 9, 10, "skips 1"),
+    ],
+)
+def test_what_is_past_the_end_of_a_replays_window_is_none_of_its_own(
+    base: int, to: int, low: int, after: int, effect: str
+) -> None:
+    move = moved(Progress(base, until=10, asked="f00d"), to, Extent(low, 20, 20), None)
+    assert (move.after, move.effect) == (Progress(after, until=10, asked="f00d"), effect)
+
+
+def test_an_id_that_is_known_is_kept_where_the_cluster_gives_none() -> None:
+    assert moved(Progress(5, topic_id="id"), 6, ALL, None).after.topic_id == "id"
+
+
 def test_what_comes_of_several_is_added_up_by_its_kind() -> None:
     several = [moved(AHEAD, to, ALL, None) for to in (0, 1, 3, 20)]
     assert effect_of(several) == "skips 10, repeats 21"

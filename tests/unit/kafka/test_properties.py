@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from confluent_kafka import Producer
 
 from worker.kafka.properties import (
     asking_properties,
@@ -50,3 +51,12 @@ def test_who_only_asks_for_offsets_has_the_rights_of_a_member_and_none_of_its_ti
     assert asking["sasl.username"] == "me"
     assert not asking.keys() & times.keys()
     assert asking["isolation.level"] == "read_committed", "what a transaction may still change is waited for"
+
+
+def test_outcomes_are_handed_in_without_a_wait_however_long_an_outage_lasts() -> None:
+    properties = transactional_properties(KafkaSettings(), "id")
+    assert properties["queue.buffering.max.messages"] == 0, "as many as there are"
+    Producer({**properties, "bootstrap.servers": "127.0.0.1:1"})
+    for name in ("queue.buffering.max.messages", "queue.buffering.max.kbytes"):
+        with pytest.raises(ValueError, match=f"{name}' may not be set here: write kafka.max_in_flight"):
+            KafkaSettings(producer_properties={name: 1})

@@ -48,6 +48,14 @@ def test_what_is_committed_from_here_on_names_the_topic_as_it_is_now(monkeypatch
     assert {start.progress.topic_id for start in room.starts.ready().values()} == {"now" * 7}
 
 
+def test_where_answers_take_longer_than_one_alone_may_at_first_one_that_is_held_back_holds_back_no_other() -> None:
+    room = Room()
+    room.coordinator.takes_s = 0.9
+    room.coordinator.held_back = {B}
+    room.starts.ask([A, B, C])
+    assert room.until(A, C) == {A: 10, C: 30}
+
+
 def test_since_when_each_waits_is_known_to_who_has_the_table_whatever_is_asked_anew(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -51,8 +51,9 @@ class Replay:
     def __init__(self, broker: Broker | None = None) -> None:
         self.broker = broker or Broker()
         self.ledger = Ledger()
-        standing = Standing(cast(GroupLook, self.broker), "images", SPANS)
-        self.window = Window(Bounds(SPANS, "asked"), standing)
+        bounds = Bounds(SPANS, "asked")
+        standing = Standing(cast(GroupLook, self.broker), "images", SPANS, bounds, [0, 1, 2])
+        self.window = Window(bounds, standing)
 
     def assigned(self, *partitions: Partition) -> None:
         known = {}
@@ -206,6 +207,7 @@ def test_what_waits_for_an_open_transaction_is_said_now_and_then_and_no_more_whe
         return [(line["partition"], line["at"], line["until"]) for line in logs if line["event"] == "replay.waits"]
 
     replay.assigned(ONE, TWO)
+    replay.end_of_partition(TWO, 5)
     replay.end_of_partition(ONE, 15)
     assert said(29) == []
     assert said(1) == [("images[0]", 15, 20)]
@@ -221,6 +223,32 @@ def test_what_waits_for_an_open_transaction_is_said_now_and_then_and_no_more_whe
     assert said(30) == [], "it is another's"
 
 
+def test_where_nothing_comes_at_all_that_is_said_of_each_partition_that_is_not_at_its_end(
+    logs: list[EventDict], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where it begins behind the start of a transaction that is open: no end of what there is to read is told."""
+    now_s = [time.monotonic()]
+    monkeypatch.setattr(room.time, "monotonic", lambda: now_s[0])
+    replay = Replay()
+
+    def said(after_s: float) -> list[tuple[str, int]]:
+        replay.is_over()
+        logs.clear()
+        now_s[0] += after_s
+        replay.is_over()
+        return [(line["partition"], line["at"]) for line in logs if line["event"] == "replay.waits"]
+
+    replay.assigned(ONE, TWO, OTHER)
+    replay.end_of_partition(TWO, 5)
+    assert said(30) == [("images[0]", 10)]
+    replay.record(ONE, 12)
+    assert said(30) == [], "it is in flight"
+    replay.settle()
+    assert said(30) == [("images[0]", 13)]
+    replay.end_of_partition(ONE, 20)
+    assert said(30) == []
+
+
 def test_an_end_that_a_late_commit_moved_back_is_committed_again() -> None:
     replay = Replay()
     replay.assigned(ONE, TWO)
@@ -230,6 +258,62 @@ def test_an_end_that_a_late_commit_moved_back_is_committed_again() -> None:
     replay.end_of_partition(TWO, 5)
     assert not replay.is_over(), "it is seen"
     assert replay.is_over()
+
+
+@pytest.mark.parametrize("at", [20, 25])
+def test_what_is_done_when_it_is_begun_is_not_read_nor_committed_again_but_where_a_late_commit_moved_it_back(
+    at: int,
+) -> None:
+    replay = Replay()
+    done = Progress(at, until=20, asked="asked")
+    assert not replay.window.reads(done)
+    replay.broker.held[ONE] = Position(at, metadata=done.metadata)
+    replay.assigned(ONE, TWO)
+    replay.window.reopen([ONE, TWO])
+    assert replay.window.arrived == {ONE}
+    assert not replay.is_over()
+    assert not any(replay.broker.commits)
+    replay.broker.held[ONE] = Position(15, metadata=Progress(15, until=20, asked="asked").metadata)
+    replay.end_of_partition(TWO, 5)
+    assert not replay.is_over(), "it is seen"
+    assert replay.is_over()
+    assert replay.broker.held[ONE].offset == at
+
+
+def test_what_was_done_and_is_assigned_again_with_something_left_is_read() -> None:
+    replay = Replay()
+    replay.broker.held[ONE] = Position(20, metadata=Progress(20, until=20, asked="asked").metadata)
+    replay.assigned(ONE)
+    replay.broker.held[ONE] = Position(15, metadata=Progress(15, until=20, asked="asked").metadata)
+    replay.ledger.forget(ONE)
+    replay.assigned(ONE)
+    assert replay.window.arrived == set()
+    assert replay.record(ONE, 15)
+    replay.settle()
+    replay.end_of_partition(ONE, 20)
+    replay.is_over()
+    assert replay.broker.held[ONE].offset == 20
+
+
+def test_of_a_partition_that_is_not_asked_for_nothing_is_read() -> None:
+    assert not Replay().window.reads(Progress(0))
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_where_the_group_is_that_of_another_replay_too_it_is_not_over_but_ends(number: int) -> None:
+    replay = Replay()
+    replay.assigned(ONE)
+    replay.end_of_partition(ONE, 20)
+    replay.broker.held["images", number] = Position(5, metadata=Progress(5, until=5, asked="other").metadata)
+    with pytest.raises(Fatal, match="a replay of this id has another --from"):
+        replay.is_over()
+
+
+def test_progress_that_nobody_can_read_ends_it_with_a_line() -> None:
+    replay = Replay()
+    replay.broker.held[TWO] = Position(5, metadata="image-worker/1;done=!")
+    with pytest.raises(Fatal, match="the progress of this replay cannot be read"):
+        replay.is_over()
 
 
 def test_what_is_read_again_is_not_closed_before_it_is_done_again() -> None:

@@ -15,8 +15,8 @@ from worker.settings import Settings
 REQUEST = Request("beginning", "now", (3, 1))
 
 
-def identity(request: Request, topic: str = "images", fingerprint: str = "f") -> str:
-    return request.identity(topic, fingerprint)
+def identity(request: Request, live: dict[str, Any] | None = None, fingerprint: str = "f") -> str:
+    return request.identity(Settings.model_validate(live or {}), fingerprint)
 
 
 def test_the_same_question_to_the_same_model_is_the_same_replay_however_it_is_written() -> None:
@@ -39,9 +39,43 @@ def test_another_question_is_another_replay(other: dict[str, Any]) -> None:
     assert identity(replace(REQUEST, **other)) != identity(REQUEST)
 
 
-def test_another_topic_or_model_is_another_replay_and_an_id_that_is_given_is_taken() -> None:
-    assert len({identity(REQUEST), identity(REQUEST, topic="more"), identity(REQUEST, fingerprint="e")}) == 3
+@pytest.mark.parametrize(
+    "live",
+    [
+        {"kafka": {"topics": {"input": "more"}}},
+        {"kafka": {"topics": {"results": "elsewhere"}}},
+        {"kafka": {"topics": {"dead_letters": "elsewhere"}}},
+        {"policy": {"thresholds": {"cat": {"block": 0.5}}}},
+        {"policy": {"unscannable": "review"}},
+    ],
+)
+def test_the_same_question_of_another_topic_into_others_or_by_another_policy_is_another_replay(
+    live: dict[str, Any],
+) -> None:
+    assert identity(REQUEST, live) != identity(REQUEST)
+
+
+def test_the_same_policy_written_in_another_order_is_the_same_replay() -> None:
+    labels = {"cat": {"block": 0.5}, "dog": {"block": 0.6}}
+    turned = dict(reversed(labels.items()))
+    assert identity(REQUEST, {"policy": {"thresholds": labels}}) == identity(
+        REQUEST, {"policy": {"thresholds": turned}}
+    )
+
+
+def test_an_output_that_is_told_is_another_one_than_that_of_its_own() -> None:
+    assert identity(replace(REQUEST, output="classifications")) != identity(REQUEST)
+
+
+def test_another_model_is_another_replay_and_an_id_that_is_given_is_taken() -> None:
+    assert identity(REQUEST) != identity(REQUEST, fingerprint="e")
     assert identity(replace(REQUEST, id="mine")) == "mine"
+
+
+@pytest.mark.parametrize("rate", [float("nan"), float("inf")])
+def test_a_rate_that_is_no_number_is_refused(rate: float) -> None:
+    with pytest.raises(ConfigurationError, match="--rate"):
+        Request("beginning", "now", rate=rate)
 
 
 @pytest.mark.parametrize(("start", "end"), [("now", "beginning"), ("9", "3"), ("2026-02-01", "2026-01-01")])

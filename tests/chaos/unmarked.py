@@ -1,0 +1,119 @@
+"""Transactions that the brokers call committed, and whose end a partition does not have.
+
+A fault of Apache Kafka (seen in 4.3.1, `tests/broker/test_unmarked.py`): where all brokers die while a transaction
+ends, its coordinator may come back before it knows who leads the partitions. It takes them for deleted then, and the
+transaction for complete (`TransactionMarkerChannelManager`). The next end of a transaction of the same producer in
+that partition is the end of this one, too. Where that is an abort, outcomes are gone whose offsets are committed.
+
+It is found in the brokers' files, by Kafka's own tool; no client is told.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+Lane = tuple[str, int]
+"""A topic and a partition."""
+
+_TOOL = "org.apache.kafka.tools.DumpLogSegments"
+_STATES = "__transaction_state"
+_PREPARE_COMMIT, _COMPLETE_COMMIT = 2, 4
+_BATCH = re.compile(
+    r"baseOffset: (\d+) lastOffset: (\d+) .*producerId: (-?\d+) producerEpoch: (-?\d+) .*"
+    r"isControl: (true|false) .*(?:LogAppendTime|CreateTime): (\d+)"
+)
+_END = re.compile(r"endTxnMarker: (\w+)")
+_WRITTEN = re.compile(r"^\| offset: \d+ (?:LogAppendTime|CreateTime): (\d+) .*payload: (\{.*\})$")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Records of one producer, or the end of one of its transactions."""
+
+    first: int
+    last: int
+    producer: tuple[int, int]
+    """Its id and epoch."""
+    at_ms: int
+    end: str | None
+    """`COMMIT` or `ABORT`, of an end."""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What the coordinator noted of a transaction."""
+
+    producer: tuple[int, int]
+    status: int
+    at_ms: int
+    lanes: frozenset[Lane]
+
+
+def batches(lines: Iterable[str]) -> Iterator[Batch]:
+    """Those of a partition, as the tool tells them."""
+    found: re.Match[str] | None = None
+    for line in lines:
+        if (match := _BATCH.search(line)) is not None:
+            found = match
+            if match[5] == "false":
+                yield _batch(match, None)
+        elif found is not None and found[5] == "true" and (end := _END.search(line)) is not None:
+            yield _batch(found, end[1])
+
+
+def _batch(match: re.Match[str], end: str | None) -> Batch:
+    return Batch(int(match[1]), int(match[2]), (int(match[3]), int(match[4])), int(match[6]), end)
+
+
+def states(lines: Iterable[str]) -> Iterator[State]:
+    """Those of a partition of the coordinators' log, as the tool decodes it."""
+    for line in lines:
+        if (match := _WRITTEN.search(line)) is not None and "producerEpoch" in match[2]:
+            data = json.loads(match[2])["data"]
+            lanes = frozenset((p["topic"], n) for p in data["transactionPartitions"] or [] for n in p["partitionIds"])
+            yield State((data["producerId"], data["producerEpoch"]), data["transactionStatus"], int(match[1]), lanes)
+
+
+def is_unmarked(lane: Lane, offset: int, there: Iterable[Batch], noted: Iterable[State]) -> bool:
+    """Whether a record is of a transaction that was called committed, and has no end in its partition. PURE."""
+    own = list(there)
+    record = next((b for b in own if b.end is None and b.first <= offset <= b.last), None)
+    if record is None:
+        return False
+    same = (b for b in own if b.first > offset and b.end is not None and b.producer[0] == record.producer[0])
+    end = next(same, None)
+    if end is not None and end.producer == record.producer:
+        return False
+    after = [each for each in noted if each.producer == record.producer and each.at_ms >= record.at_ms]
+    ended = next((n for n, each in enumerate(after) if each.status == _PREPARE_COMMIT and lane in each.lanes), None)
+    return ended is not None and any(each.status == _COMPLETE_COMMIT for each in after[ended:])
+
+
+class Logs:
+    """The files of one broker, which has all partitions."""
+
+    def __init__(self, data: Path, classpath: str) -> None:
+        self._data = data
+        self._classpath = classpath
+
+    def is_unmarked(self, lane: Lane, offset: int) -> bool:
+        """Whether the record there is of such a transaction."""
+        return is_unmarked(lane, offset, batches(self._dump("{}-{}".format(*lane))), self._noted)
+
+    @cached_property
+    def _noted(self) -> list[State]:
+        folders = sorted(each.name for each in self._data.glob(f"{_STATES}-*"))
+        return [state for name in folders for state in states(self._dump(name, "--transaction-log-decoder"))]
+
+    def _dump(self, name: str, *options: str) -> list[str]:
+        segments = ",".join(str(each) for each in sorted((self._data / name).glob("*.log")))
+        command = ["java", "-XX:TieredStopAtLevel=1", "-cp", self._classpath, _TOOL, *options]
+        command += ["--deep-iteration", "--print-data-log", "--files", segments]
+        said = subprocess.run(command, check=True, capture_output=True)
+        return said.stdout.decode("utf-8", "replace").splitlines()

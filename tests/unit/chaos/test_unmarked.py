@@ -1,0 +1,84 @@
+"""Which records are of a transaction that the brokers call committed, and whose end their partition does not have."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chaos.unmarked import Batch, State, batches, is_unmarked, states
+
+LANE = ("dead", 5)
+PREPARE_COMMIT, PREPARE_ABORT, COMPLETE_COMMIT, COMPLETE_ABORT = 2, 3, 4, 5
+OLD, NEW, OTHER = (2004, 172), (2004, 175), (1011, 9)
+
+# As Apache Kafka 4.3.1's DumpLogSegments tells them, in an hour of chaos.
+DUMP = """\
+Dumping data/dead-5/00000000000000000000.log
+Log starting offset: 0
+baseOffset: 595 lastOffset: 596 count: 2 baseSequence: 0 lastSequence: 1 producerId: 2004 producerEpoch: 172 \
+partitionLeaderEpoch: 89 isTransactional: true isControl: false deleteHorizonMs: OptionalLong.empty position: 236728 \
+LogAppendTime: 1795852979380 size: 607 magic: 2 compresscodec: none crc: 2624006952 isvalid: true
+| offset: 595 LogAppendTime: 1795852979380 keySize: 7 valueSize: 56 sequence: 0 headerKeys: [a] key: k payload: endless
+baseOffset: 600 lastOffset: 600 count: 1 baseSequence: -1 lastSequence: -1 producerId: 2004 producerEpoch: 175 \
+partitionLeaderEpoch: 92 isTransactional: true isControl: true deleteHorizonMs: OptionalLong.empty position: 239143 \
+LogAppendTime: 1795853080643 size: 78 magic: 2 compresscodec: none crc: 1281186643 isvalid: true
+| offset: 600 LogAppendTime: 1795853080643 keySize: 4 valueSize: 6 sequence: -1 headerKeys: [] endTxnMarker: ABORT \
+coordinatorEpoch: 93
+"""
+NOTED = """\
+| offset: 3664 CreateTime: 1795852980602 keySize: 35 valueSize: 45 sequence: -1 headerKeys: [] \
+key: {"type":"0","data":{"transactionalId":"w"}} payload: {"version":"1","data":{"producerId":2004,\
+"previousProducerId":2004,"producerEpoch":172,"transactionTimeoutMs":10000,"transactionStatus":2,\
+"transactionPartitions":[{"topic":"dead","partitionIds":[6,5]},{"topic":"results","partitionIds":[1]}],\
+"transactionLastUpdateTimestampMs":1795852980602,"transactionStartTimestampMs":1795852976645}}
+| offset: 3666 CreateTime: 1795853012224 keySize: 35 valueSize: 45 sequence: -1 headerKeys: [] \
+key: {"type":"0","data":{"transactionalId":"w"}} payload: {"version":"1","data":{"producerId":2004,\
+"previousProducerId":2004,"producerEpoch":172,"transactionTimeoutMs":10000,"transactionStatus":4,\
+"transactionPartitions":null,"transactionLastUpdateTimestampMs":1,"transactionStartTimestampMs":-1}}
+"""
+
+
+def test_what_the_tool_tells_is_understood() -> None:
+    assert list(batches(DUMP.splitlines())) == [
+        Batch(595, 596, OLD, 1795852979380, None),
+        Batch(600, 600, NEW, 1795853080643, "ABORT"),
+    ]
+    assert list(states(NOTED.splitlines())) == [
+        State(OLD, PREPARE_COMMIT, 1795852980602, frozenset({("dead", 6), ("dead", 5), ("results", 1)})),
+        State(OLD, COMPLETE_COMMIT, 1795853012224, frozenset()),
+    ]
+    assert is_unmarked(LANE, 595, batches(DUMP.splitlines()), states(NOTED.splitlines()))
+
+
+def records(producer: tuple[int, int] = OLD) -> Batch:
+    return Batch(10, 14, producer, 100, None)
+
+
+def end(producer: tuple[int, int], kind: str, at: int = 20) -> Batch:
+    return Batch(at, at, producer, 200, kind)
+
+
+COMMITTED = (State(OLD, PREPARE_COMMIT, 110, frozenset({LANE})), State(OLD, COMPLETE_COMMIT, 130, frozenset()))
+
+
+@pytest.mark.parametrize(
+    ("there", "noted", "unmarked"),
+    [
+        ([records(), end(NEW, "ABORT")], COMMITTED, True),
+        ([records()], COMMITTED, True),
+        ([records(), end(OTHER, "COMMIT"), end(NEW, "ABORT", 30)], COMMITTED, True),
+        ([records(), end(OLD, "COMMIT")], COMMITTED, False),
+        # Aborted, and done again by the same producer in a transaction that was committed.
+        ([records(), end(OLD, "ABORT"), end(OLD, "COMMIT", 30)], COMMITTED, False),
+        ([records(), end(NEW, "ABORT")], (), False),
+        ([records(), end(NEW, "ABORT")], COMMITTED[:1], False),
+        ([records(), end(NEW, "ABORT")], (State(OLD, PREPARE_ABORT, 110, frozenset({LANE})), COMMITTED[1]), False),
+        ([records(), end(NEW, "ABORT")], (State(OLD, PREPARE_COMMIT, 110, frozenset()), COMMITTED[1]), False),
+        ([records(), end(NEW, "ABORT")], (State(OLD, PREPARE_COMMIT, 90, frozenset({LANE})), COMMITTED[1]), False),
+        ([records(OTHER), end(NEW, "ABORT")], COMMITTED, False),
+        ([Batch(1, 9, OLD, 100, None), end(NEW, "ABORT")], COMMITTED, False),
+    ],
+)
+def test_a_record_is_lost_by_the_brokers_where_its_commit_was_complete_and_its_partition_has_no_end_of_it(
+    there: list[Batch], noted: tuple[State, ...], unmarked: bool
+) -> None:
+    assert is_unmarked(LANE, 12, there, noted) is unmarked
