@@ -2,9 +2,9 @@
 
 A fault of Apache Kafka (seen in 4.3.1, in an hour of chaos and with a plain producer), where all brokers die while a
 transaction ends: its coordinator notes it as complete, and wrote its end nowhere. By its source
-(`TransactionMarkerChannelManager`) a coordinator takes a partition that it does not know for deleted. The next end of a
-transaction of the same producer in that partition is the end of this one, too. Where that is an abort, outcomes are gone
-whose offsets are committed.
+(`TransactionMarkerChannelManager`) a coordinator takes a partition that it does not know for deleted. The next end of
+a transaction of the same producer in that partition is the end of this one, too. Where that is an abort, outcomes are
+gone whose offsets are committed.
 
 It is found in the brokers' files, by Kafka's own tool; no client is told.
 """
