@@ -73,6 +73,15 @@ def broker() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
+def pair() -> Iterator[kafka_server.RealKafka]:
+    """Two brokers, the first of which is the controller."""
+    if kafka_server.why_not() is not None or not kafka_server.own_brokers():
+        pytest.skip("needs brokers of its own: KAFKA_HOME")
+    with kafka_server.RealKafka(2, controllers=1) as kafka:
+        yield kafka
+
+
+@pytest.fixture(scope="module")
 def wire() -> Iterator[tuple[Proxy, Cluster]]:
     """A real Apache Kafka of one broker, and what its clients reach it by."""
     if kafka_server.why_not() is not None or not kafka_server.own_brokers():

@@ -10,13 +10,11 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from structlog.typing import EventDict
 
-from tests import kafka_server
 from tests.broker.test_faults import wait_for
 from tests.clusters import PATIENCE_S, Cluster, Topics, event
 from tests.kafka_server import RealKafka
@@ -33,15 +31,6 @@ from worker.replay.request import Request
 pytestmark = pytest.mark.broker
 
 OFFSETS = "__consumer_offsets"
-
-
-@pytest.fixture(scope="module")
-def pair() -> Iterator[RealKafka]:
-    """Two brokers, the first of which is the controller."""
-    if kafka_server.why_not() is not None or not kafka_server.own_brokers():
-        pytest.skip("needs brokers of its own: KAFKA_HOME")
-    with RealKafka(2, controllers=1) as kafka:
-        yield kafka
 
 
 @pytest.fixture

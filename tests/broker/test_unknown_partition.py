@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import NewTopic
 from structlog.typing import EventDict
 
-from tests import kafka_server
 from tests.broker.test_faults import wait_for
 from tests.clusters import PATIENCE_S, Cluster, event
 from tests.kafka_server import RealKafka
@@ -25,15 +23,6 @@ from worker.kafka.properties import asking_properties
 from worker.kafka.scout import Scout, Watermarks
 
 pytestmark = pytest.mark.broker
-
-
-@pytest.fixture(scope="module")
-def pair() -> Iterator[RealKafka]:
-    """Two brokers, the first of which is the controller."""
-    if kafka_server.why_not() is not None or not kafka_server.own_brokers():
-        pytest.skip("needs brokers of its own: KAFKA_HOME")
-    with RealKafka(2, controllers=1) as kafka:
-        yield kafka
 
 
 class Leaderless:
