@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -31,6 +32,20 @@ from worker.replay.request import Request
 pytestmark = pytest.mark.broker
 
 OFFSETS = "__consumer_offsets"
+ABORTS = """
+import sys
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+admin = AdminClient({"bootstrap.servers": sys.argv[1], "log_level": 0})
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    admin.describe_consumer_groups(["any"], request_timeout=1.0)["any"].result()
+except KafkaException as error:
+    print(error, flush=True)
+admin.list_topics(timeout=60)
+sys.stdin.readline()
+"""
 
 
 @pytest.fixture
@@ -89,22 +104,6 @@ def test_a_group_whose_coordinator_moved_is_asked_of_the_new_one(both: Cluster, 
     elect_preferred(both, [OFFSETS])
     look.set(one.input, {0: Position(1)})
     assert both.committed(one) == {0: 1}
-
-
-ABORTS = """
-import sys
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
-admin = AdminClient({"bootstrap.servers": sys.argv[1], "log_level": 0})
-print("ready", flush=True)
-sys.stdin.readline()
-try:
-    admin.describe_consumer_groups(["any"], request_timeout=1.0)["any"].result()
-except KafkaException as error:
-    print(error, flush=True)
-admin.list_topics(timeout=60)
-sys.stdin.readline()
-"""
 
 
 def test_offsets_of_a_broker_that_says_nothing_are_waited_for_and_never_made_up(
@@ -173,16 +172,14 @@ def test_brokers_that_are_away_are_asked_again(
 def test_a_replay_that_begins_in_a_long_outage_waits_for_its_end(
     both: Cluster, pair: RealKafka, one: Topics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outage = Outage(pair, AT_A_TERMINAL_S + 5.0)
+    outage = ExitStack()
 
     def die_and_derive(*arguments: Any, **more: Any) -> Any:
         """What comes after the first look at the topic, and before the questions for offsets."""
-        outage.__enter__()
+        outage.enter_context(Outage(pair, AT_A_TERMINAL_S + 5.0))
         return derived(*arguments, **more)
 
     monkeypatch.setattr("worker.replay.job.derived", die_and_derive)
-    try:
+    with outage:
         made = job(both, one, Request("0", "now"))
-    finally:
-        outage.__exit__()
     assert made.plan.spans == {0: (0, 1)}

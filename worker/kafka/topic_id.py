@@ -29,6 +29,9 @@ from worker.kafka.settings import KafkaSettings
 
 log = structlog.get_logger(__name__)
 
+OF_A_REPLAY = "choose another --id"
+"""The way on where a replay's topic is no more."""
+
 _ASK_S = 1.0
 _GONE_S = 30.0
 """How long its brokers say that there is no such topic before they are believed: one that starts may not know it."""
@@ -46,7 +49,7 @@ class TopicWatch:
     def __init__(self, settings: KafkaSettings, *, replay: bool = False) -> None:
         self._topic = settings.topics.input
         self._way_on = (
-            "choose another --id"
+            OF_A_REPLAY
             if replay
             else "to go on at the beginning of the new one, stop the group and run: image-worker offsets set --group "
             f"{settings.group_id} --to beginning"
@@ -83,12 +86,7 @@ class TopicWatch:
     def check(self, partition: int, committed: Progress) -> None:
         """Fatal where what was committed counts the offsets of a topic that is no more."""
         self._known = self._known or committed.topic_id
-        if not committed.may_be_of(self._known):
-            raise Fatal(
-                f"{self._topic}[{partition}]: offset {committed.base} was committed for the topic of this name that "
-                f"had the id {committed.topic_id}: it was deleted and made again, and has {self._known} now; "
-                f"{self._way_on}"
-            )
+        require_same(self._topic, partition, committed, self._known, self._way_on)
 
     def _ask(self) -> Future[TopicDescription]:
         self._due_s = time.monotonic() + self._every_s
@@ -132,6 +130,15 @@ class TopicWatch:
         if self._known is None and not self._mute:
             log.warning("kafka.topic_id_unknown", topic=self._topic, error=why, next="go on, and ask now and then")
             self._mute = True
+
+
+def require_same(topic: str, partition: int, committed: Progress, known: str | None, way_on: str) -> None:
+    """Fatal where what was committed counts the offsets of another topic than that of the known id."""
+    if not committed.may_be_of(known):
+        raise Fatal(
+            f"{topic}[{partition}]: offset {committed.base} was committed for the topic of this name that had the id "
+            f"{committed.topic_id}: it was deleted and made again, and has {known} now; {way_on}"
+        )
 
 
 def ask_id(admin: AdminClient, topic: str) -> Future[TopicDescription]:

@@ -14,6 +14,7 @@ from worker.kafka.patience import UNATTENDED_S
 from worker.kafka.points import Point
 from worker.kafka.progress import Progress, Span
 from worker.kafka.standing import Standing, length
+from worker.kafka.topic_id import OF_A_REPLAY, require_same
 from worker.kafka.window import Window
 from worker.replay.request import Request
 from worker.settings import Settings
@@ -89,11 +90,7 @@ def _known(look: TopicOffsets, group: GroupLook, asked: str) -> dict[int, Progre
     bounds, topic_id = Bounds({}, asked), look.topic_id()
     known = {n: bounds.known(position) for n, position in group.committed(look.topic, look.all_numbers).items()}
     for number, progress in known.items():
-        if not progress.may_be_of(topic_id):
-            raise Fatal(
-                f"{look.topic}[{number}]: this replay was begun of the topic of this name that had the id "
-                f"{progress.topic_id}: it was deleted and made again, and has {topic_id} now; choose another --id"
-            )
+        require_same(look.topic, number, progress, topic_id, OF_A_REPLAY)
     return {number: known[number] for number in look.numbers if number in known}
 
 
