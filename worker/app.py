@@ -45,11 +45,19 @@ class Worker:
     """The worker: one process, one member of the consumer group."""
 
     def __init__(
-        self, settings: Settings, given: Classifier | Loaded | None = None, window: Window | None = None
+        self,
+        settings: Settings,
+        given: Classifier | Loaded | None = None,
+        window: Window | None = None,
+        schema_topic: str | None = None,
     ) -> None:
-        """`given`: a model that is loaded already. `window`: for a replay, which ends with it."""
+        """`given`: a model that is loaded already. `window`: for a replay, which ends with it.
+
+        `schema_topic`: the topic under whose subject a registry has the results' schema, where it is not theirs.
+        """
         self.settings = settings
         self._window = window
+        self._schema_topic = schema_topic or settings.kafka.topics.results
         self.metrics = Metrics()
         self.port = settings.observe.port
         self._given = given
@@ -118,7 +126,7 @@ class Worker:
         """The results' encoder. A registry that is away is waited for: no record was taken in yet. None at a stop."""
         while not self._stop.is_set():
             try:
-                encode = await encoder(self.settings.events, self.settings.kafka.topics.results, registry)
+                encode = await encoder(self.settings.events, self._schema_topic, registry)
             except Transient as outage:
                 self._waits = str(outage)
                 log.warning("worker.waits", what=self._waits, next="try again until it answers")

@@ -4,7 +4,7 @@ WorkerError
 ├── Rejected              this record cannot be done: it becomes one dead letter with a `Reason`
 ├── Transient             an outage of our own: the record waits, says so, and is tried again
 └── Fatal                 the process stops with this one line, committing nothing that is not done
-    └── ConfigurationError  the same, before anything started (exit code 2)
+    └── ConfigurationError  the same, of what was asked for: to start it again does not help (exit code 2)
 """
 
 from __future__ import annotations
@@ -118,6 +118,6 @@ class Fatal(WorkerError):
 
 
 class ConfigurationError(Fatal):
-    """A setting is wrong. The text names the key, where it came from and what to write. Exit code 2."""
+    """A setting or an argument is wrong. The text names it, where it came from and what to write. Exit code 2."""
 
     exit_code = 2

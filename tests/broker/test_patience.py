@@ -169,6 +169,18 @@ def test_brokers_that_are_away_are_asked_again(
 
 
 @pytest.mark.long
+def test_the_topics_id_is_asked_for_over_an_outage(
+    both: Cluster, pair: RealKafka, one: Topics, logs: list[EventDict]
+) -> None:
+    topic = TopicOffsets(both.settings(one).kafka, one.input, patience_s=120.0)
+    known = topic.topic_id()
+    assert known is not None
+    with Outage(pair, 3.0):
+        assert topic.topic_id() == known
+    assert [line["event"] for line in logs if line["event"] == "kafka.asks_again"]
+
+
+@pytest.mark.long
 def test_a_replay_that_begins_in_a_long_outage_waits_for_its_end(
     both: Cluster, pair: RealKafka, one: Topics, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from tests.broker.test_delivery import mixed
 from tests.broker.test_offsets import rows
 from tests.broker.test_replay import ALL, committed
 from tests.clusters import PATIENCE_S, Cluster, Topics, event
-from tests.replays import invoke, job, other_model, replayed, run
+from tests.replays import invoke, job, other_model, outputs, replayed, run
 from worker.errors import Fatal
 from worker.kafka.groups import GroupLook
 from worker.kafka.ledger import Position
@@ -58,7 +58,7 @@ def test_a_dry_run_of_nothing_tells_no_pace(broker: Cluster, ten: Topics) -> Non
 @pytest.mark.parametrize("option", ["--output", "--dead-letters"])
 def test_a_topic_that_is_named_and_missing_is_said_in_a_dry_run_too(broker: Cluster, ten: Topics, option: str) -> None:
     said = invoke(broker, ten, ["replay", "--from", "0", option, "nowhere", "--dry-run"])
-    assert (said.returncode, said.stdout) == (1, "")
+    assert (said.returncode, said.stdout) == (2, "")
     assert f"{option} nowhere: there is no such topic" in said.stderr
 
 
@@ -186,6 +186,25 @@ async def test_a_partition_that_is_done_is_not_read_though_retention_has_passed_
 def test_an_end_that_is_yet_to_come_is_said(broker: Cluster, ten: Topics) -> None:
     assert "--to 2099-01-01 is yet to come" in job(broker, ten, Request("0", "2099-01-01")).heading()
     assert "yet to come" not in job(broker, ten, Request("0", "2020-01-01")).heading()
+
+
+def test_what_is_asked_for_is_told_as_it_is_understood(broker: Cluster, ten: Topics) -> None:
+    said = job(broker, ten, Request("2023-11-14T23:13:25+01:00", "1769817600000")).heading()
+    assert "from 2023-11-14T22:13:25Z to offset 1769817600000" in said
+    assert "--to 1769817600000 is an offset, past the end of 1 partitions: a time is written 2026-" in said
+    assert "past the end" not in job(broker, ten, Request("0", "10")).heading()
+
+
+async def test_what_another_replay_of_its_id_has_left_in_its_topic_is_said(broker: Cluster, ten: Topics) -> None:
+    """The cluster forgets a group's offsets in time, and with them whose the outcomes are."""
+    mine = replace(ALL, id="mine")
+    made = await replayed(broker, ten, mine)
+    assert "records already" not in job(broker, ten, mine).heading(), "it is known"
+    group = made.plan.settings.kafka.group_id
+    broker.admin().delete_consumer_groups([group])[group].result(timeout=PATIENCE_S)
+    made = job(broker, ten, mine)
+    assert f"{outputs(made)[0]} has 10 records already, of a replay of this id" in made.heading()
+    assert "records already" not in job(broker, ten, replace(mine, output=ten.results)).heading()
 
 
 def test_live_topics_that_are_missing_are_named_as_such(broker: Cluster, ten: Topics) -> None:

@@ -10,7 +10,7 @@ from worker.cli.common import numbers, quiet_logs, settings_of, table_console
 from worker.cli.root import app
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from worker.kafka.groups import GroupLook
     from worker.kafka.moves import PartitionStanding
@@ -51,6 +51,21 @@ def show(context: typer.Context, name: Group = None, partitions: Partitions = No
         typer.echo(
             f"deleted before they were done: {sum(gone.values())} offsets: --partitions {where}: see `offsets set`"
         )
+    if beyond := ",".join(str(n) for n, s in shown.items() if s.is_beyond):
+        typer.echo(f"past the end of the log, which was truncated: --partitions {beyond}: see `offsets set`")
+    if untouched := _untouched(shown):
+        where = ",".join(map(str, untouched))
+        typer.echo(f"nothing committed yet: --partitions {where}: {sum(untouched.values())} offsets are there")
+
+
+def _untouched(shown: Mapping[int, PartitionStanding]) -> dict[int, int]:
+    """How many offsets there are in each partition of which nothing is committed; none of a replay's group.
+
+    That has only the partitions that it was asked for.
+    """
+    if any(s.committed is not None and s.committed.until is not None for s in shown.values()):
+        return {}
+    return {n: count for n, s in shown.items() if s.committed is None and (count := s.extent.high - s.extent.low)}
 
 
 def _row(number: int, standing: PartitionStanding) -> Row:
@@ -76,11 +91,14 @@ def set_(
     require_idle(found, settings.kafka.group_id)
     planned = moves(look, found, point, "--to")
     rows: list[Row] = [(n, move.before, move.after.base, move.effect) for n, move in planned.items()]
-    all_ = effect_of(planned.values()) if any(move.before is not None for move in planned.values()) else None
+    counted = any(move.before is not None or move.left_out for move in planned.values())
+    all_ = effect_of(list(planned.values())) if counted else None
     total: Row = ("all", None, None, all_)
     if not dry_run:
         found.set(look.topic, {number: move.position for number, move in planned.items()})
     _print(look.topic, ("before", "after", "effect"), rows, total)
+    if point.utc is not None:
+        typer.echo(f"--to {to} is {point.utc}")
     if left_out := ",".join(str(n) for n in look.numbers if n not in planned):
         typer.echo(f"left out: --partitions {left_out}: the replay of this group has no window there")
     typer.echo(f"group {found.group}: {'nothing was changed' if dry_run else 'moved'}")

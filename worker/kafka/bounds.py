@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from worker.errors import Fatal
+from worker.errors import ConfigurationError
 from worker.kafka.ledger import Partition, Position
 from worker.kafka.progress import Progress, Span, parse
 
@@ -32,20 +32,24 @@ class Bounds:
         return None if span is None else Progress(span[0], until=span[1], asked=self._asked)
 
     def known(self, position: Position) -> Progress:
-        """What was committed for this replay. Fatal where it cannot be read, or was for something else."""
+        """What was committed for this replay. ConfigurationError where it cannot be read, or was for something else."""
         try:
             progress = parse(position.offset, position.metadata)
         except ValueError as error:
-            raise Fatal(f"the progress of this replay cannot be read: {error}: choose another --id") from error
+            raise ConfigurationError(
+                f"the progress of this replay cannot be read: {error}: choose another --id"
+            ) from error
         self.check(progress)
         return progress
 
     def check(self, progress: Progress) -> None:
-        """Fatal where what was committed is not of the replay that is asked for."""
+        """ConfigurationError where what was committed is not of the replay that is asked for."""
         if progress.until is None:
-            raise Fatal("the group of this replay has offsets that no replay committed: choose another --id")
+            raise ConfigurationError(
+                "the group of this replay has offsets that no replay committed: choose another --id"
+            )
         if progress.asked != self._asked:
-            raise Fatal(
+            raise ConfigurationError(
                 "a replay of this id has another --from, --to or --partitions, another model, another policy, or other "
                 "topics for its outcomes: write those, or choose another --id"
             )

@@ -110,7 +110,10 @@ class GroupLook:
         """Commit in the name of a group that has no members."""
         entries = [TopicPartition(topic, n, each.offset, metadata=each.metadata) for n, each in positions.items()]
         wanted = ConsumerGroupTopicPartitions(self.group, entries)
-        self._ask(lambda: self._coordinator.ask(partial(self._alter, wanted)), self._patience_s)
+        try:
+            self._ask(lambda: self._coordinator.ask(partial(self._alter, wanted)), self._patience_s)
+        except Fatal as error:
+            raise Fatal(f"{error}; look with `image-worker offsets show` whether some of it was moved") from error
 
     def _describe(self, admin: AdminClient) -> ConsumerGroupDescription:
         futures = admin.describe_consumer_groups([self.group], request_timeout=ENDLESS_S)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 from worker.errors import ConfigurationError, Fatal
 from worker.kafka.groups import GroupLook, Membership
@@ -38,6 +39,11 @@ class PartitionStanding:
         return max(0, end - max(self.committed.base, self.extent.low))
 
     @property
+    def is_beyond(self) -> bool:
+        """Whether the group is past the end: the log was truncated, or is another one."""
+        return self.committed is not None and not self.outlived and self.committed.base > self.extent.high
+
+    @property
     def gone(self) -> int:
         """Offsets that were deleted before they were done: a worker that is started stops there."""
         return 0 if self.committed is None or self.outlived else gone(self.committed, self.extent)
@@ -53,6 +59,8 @@ class Move:
     """A replay's end, and what it was asked for, stay. So does what is done ahead, but for a move back."""
     skipped: int = 0
     """Offsets that the group will not do; each holds one record at most. Negative: so many it will do again."""
+    left_out: int = 0
+    """Where nothing was committed: the offsets that are there before this one."""
 
     @property
     def position(self) -> Position:
@@ -62,14 +70,17 @@ class Move:
     @property
     def effect(self) -> str:
         """What comes of it, in words."""
-        return "begins here" if self.before is None else effect_of([self])
+        if self.before is not None:
+            return effect_of([self])
+        return f"begins here, leaves out {self.left_out}" if self.left_out else "begins here"
 
 
-def effect_of(moves: Iterable[Move]) -> str:
+def effect_of(moves: Collection[Move]) -> str:
     """What comes of all of them, in words."""
     skipped = [move.skipped for move in moves]
     skips, repeats = sum(each for each in skipped if each > 0), -sum(each for each in skipped if each < 0)
-    words = ((f"skips {skips}", skips), (f"repeats {repeats}", repeats))
+    left_out = sum(move.left_out for move in moves)
+    words = ((f"skips {skips}", skips), (f"repeats {repeats}", repeats), (f"leaves out {left_out}", left_out))
     return ", ".join(word for word, count in words if count) or "nothing"
 
 
@@ -102,8 +113,10 @@ def moves(look: TopicOffsets, group: GroupLook, point: Point, option: str) -> di
 
     The end is that for readers of committed transactions: what is open now may still be committed, and is not skipped.
 
-    Raises ConfigurationError where the point is not in the topic, or one that was named cannot be moved.
+    Raises ConfigurationError where the point is not in the topic or a time that is yet to come, or where a partition
+    that was named cannot be moved.
     """
+    _check_time(point, option)
     topic_id, committed = look.topic_id(), group.committed(look.topic, look.all_numbers)
     before = {n: _before(position) for n, position in committed.items()}
     numbers = movable(look.numbers, before, topic_id)
@@ -143,7 +156,7 @@ def moved(before: Progress | None, to: int, extent: Extent, topic_id: str | None
     `before`: what counts in the topic of this id.
     """
     if before is None:
-        return Move(None, Progress(to, topic_id=topic_id))
+        return Move(None, Progress(to, topic_id=topic_id), left_out=to - extent.low)
     if before.until is not None:
         # What is past the end of a replay's window is none of it.
         to, extent = min(to, before.until), extent.before(before.until)
@@ -174,13 +187,23 @@ def require_idle(group: GroupLook, own: str) -> None:
         raise Fatal(f"there is no group {group.group}: see kafka.group_id of the workers that you mean")
 
 
+def _check_time(point: Point, option: str) -> None:
+    """A time that is yet to come is the end by now: most often it was meant in another zone."""
+    if point.is_yet_to_come:
+        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        raise ConfigurationError(
+            f"{option} {point.utc}: that is yet to come, it is {now} now: write end, or a time that has been, with its "
+            "zone where that is not UTC"
+        )
+
+
 def _check_range(topic: str, targets: Mapping[int, int], extents: Mapping[int, Extent], option: str) -> None:
     for number, offset in targets.items():
         extent = extents[number]
         if not extent.low <= offset <= extent.high:
             raise ConfigurationError(
                 f"{option} {offset}: {topic}[{number}] has the offsets {extent.low} to {extent.high}: write one of "
-                "these, and name the partitions that have it in --partitions"
+                "these, and name the partitions that have it in --partitions; a time is written 2026-01-31T00:00:00Z"
             )
 
 

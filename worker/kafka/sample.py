@@ -1,14 +1,15 @@
 """A few records of a window, read outside any group: how dense the offsets are, and how large the records.
 
-They are of three stretches of each partition, its beginning, its middle and its end: what is written to a topic changes
-with time, and compaction leaves less of what is old.
+They are of three stretches of each partition, its beginning, its middle and its end, which stand for a third each: what
+is written to a topic changes with time, and compaction leaves less of what is old.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from confluent_kafka import Consumer, KafkaError, Message, TopicPartition
 
@@ -31,40 +32,52 @@ class Sample:
     records: tuple[SourceRecord, ...]
     offsets: int
     """How many offsets were read for them: more, where transaction markers and compaction left gaps."""
-
-    @property
-    def density(self) -> float:
-        """Records an offset, from 0 to 1."""
-        return len(self.records) / self.offsets if self.offsets else 0.0
-
-    @property
-    def record_bytes(self) -> float:
-        """Bytes of key, value and headers, on average."""
-        return sum(map(size_bytes, self.records)) / len(self.records) if self.records else 0.0
+    expected: float | None
+    """How many records there are in all, an estimate; None where nothing could be read of what there is."""
+    expected_bytes: float | None
+    """And how many bytes they have of key, value and headers."""
 
 
 def take(settings: KafkaSettings, topic: str, spans: Mapping[int, Span], count: int) -> Sample:
     """Up to so many records in all. Joins no group. What does not come in ten seconds is done without."""
     begun = {number: span for number, span in spans.items() if span[0] < span[1]}
     each = -(-count // max(1, _STRETCHES * len(begun)))
-    stretches = {number: _stretches(span, each) for number, span in begun.items()}
+    stretches = {number: _lanes(span, each) for number, span in begun.items()}
     rounds = [
-        {number: _Lane(*lanes[nth], wanted=each, reached=lanes[nth][0]) for number, lanes in stretches.items()}
-        for nth in range(_STRETCHES)
+        {number: lanes[nth] for number, lanes in stretches.items() if nth < len(lanes)} for nth in range(_STRETCHES)
     ]
     if begun:
         _read(settings, topic, rounds)
-    read = [lane for lanes in rounds for lane in lanes.values()]
-    records = tuple(record for lane in read for record in lane.records)
-    return Sample(records, sum(lane.reached - lane.start for lane in read))
+    lanes = [lane for lanes in rounds for lane in lanes.values()]
+    records = tuple(record for lane in lanes for record in lane.records)
+    offsets = sum(lane.reached - lane.start for lane in lanes)
+    return Sample(records, offsets, _in_all(lanes, lambda _: 1), _in_all(lanes, size_bytes))
 
 
-def _stretches(span: Span, each: int) -> list[Span]:
-    """Where to read: each up to where the next one begins, where its records do not come sooner."""
+def _in_all(lanes: Sequence[_Lane], weigh: Callable[[SourceRecord], int]) -> float | None:
+    """What the records of all thirds weigh, by what was read of each. One of which nothing was is as the others."""
+    read = [lane for lane in lanes if lane.reached > lane.start]
+    there, known = sum(lane.stands_for for lane in lanes), sum(lane.stands_for for lane in read)
+    if there and not known:
+        return None
+    weights = (sum(map(weigh, lane.records)) * lane.stands_for / (lane.reached - lane.start) for lane in read)
+    return sum(weights) * there / known if there else 0.0
+
+
+def _lanes(span: Span, each: int) -> list[_Lane]:
+    """Where to read: at the begin of the first third, in the middle of the second, at the end of the last.
+
+    A span that is read whole has one.
+    """
     start, end = span
-    last = max(start, end - each)
-    begins = [start + (last - start) * nth // (_STRETCHES - 1) for nth in range(_STRETCHES)]
-    return list(zip(begins, [*begins[1:], end], strict=True))
+    if end - start <= _STRETCHES * each:
+        return [_Lane(start, end, each * _STRETCHES, end - start)]
+    edges = [start + (end - start) * nth // _STRETCHES for nth in range(_STRETCHES + 1)]
+    thirds = pairwise(edges)
+    return [
+        _Lane(first + (last - first - each) * nth // (_STRETCHES - 1), last, each, last - first)
+        for nth, (first, last) in enumerate(thirds)
+    ]
 
 
 @dataclass(slots=True)
@@ -74,9 +87,14 @@ class _Lane:
     start: int
     end: int
     wanted: int
-    reached: int
+    stands_for: int
+    """Offsets of the span."""
     records: list[SourceRecord] = field(default_factory=list)
     done: bool = False
+    reached: int = 0
+
+    def __post_init__(self) -> None:
+        self.reached = self.start
 
     def note(self, message: Message) -> None:
         offset, error = message.offset() or 0, message.error()

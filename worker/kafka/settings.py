@@ -118,8 +118,8 @@ class KafkaSettings(Section):
         300.0,
         gt=0,
         description="Seconds after which a record that is taken in and not settled, or a partition that is assigned "
-        "and not begun, is said to be stuck: in the log, in a metric, and by /readyz. Above what an image may take, "
-        "its fetch's retries included.",
+        "and not begun or cannot be fetched, is said to be stuck: in the log, in a metric, and by /readyz. Above what "
+        "an image may take, its fetch's retries included.",
     )
     properties: Properties = Field(
         default_factory=dict,

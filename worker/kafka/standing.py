@@ -20,12 +20,22 @@ _PATIENCE_S = 0.5
 
 
 class Standing:
-    """Refreshed by the Kafka thread. `left` and `complete` may be read by any thread."""
+    """Refreshed by the Kafka thread. Its public fields may be read by any thread."""
 
     def __init__(
-        self, look: GroupLook, topic: str, spans: Mapping[int, Span], bounds: Bounds, numbers: Iterable[int] = ()
+        self,
+        look: GroupLook,
+        topic: str,
+        spans: Mapping[int, Span],
+        bounds: Bounds,
+        numbers: Iterable[int] = (),
+        *,
+        ahead: int = 0,
     ) -> None:
-        """`numbers`: the topic's other partitions, of which the group must have nothing that is not this replay's."""
+        """`numbers`: the topic's other partitions, of which the group must have nothing that is not this replay's.
+
+        `ahead`: how many offsets in the spans are done already.
+        """
         self._look = look
         self._topic = topic
         self._bounds = bounds
@@ -33,6 +43,8 @@ class Standing:
         self._due_s = 0.0
         self.left = spans
         """By partition, from what is committed to the end."""
+        self.remaining = sum(map(length, spans.values())) - ahead
+        """Offsets in them that are not done."""
         self.complete = False
 
     def refresh(self) -> bool:
@@ -47,6 +59,10 @@ class Standing:
             return False
         known = {number: self._bounds.known(position) for number, position in committed.items()}
         self.left = {number: left_of(known.get(number), span) for number, span in self.left.items()}
+        self.remaining = sum(
+            known[number].left_before(span[1]) if number in known else length(span)
+            for number, span in self.left.items()
+        )
         self.complete = self.left.keys() <= known.keys() and not any(map(length, self.left.values()))
         return True
 

@@ -109,7 +109,9 @@ class Window:
         self._close([each for each in own if self._is_to_be_closed(each, in_flight)], commit)
         self._say_what_it_waits_for(own, in_flight)
         if self.standing.refresh():
-            self._closed = {each for each in self._closed if not length(self.standing.left[each[1]])}
+            left = self.standing.left
+            # Of a partition that was added since this process began, whoever has begun it waits for its end.
+            self._closed = {each for each in self._closed if each[1] not in left or not length(left[each[1]])}
         return self.standing.complete
 
     def _is_to_be_closed(self, partition: Partition, in_flight: InFlight) -> bool:
@@ -137,7 +139,7 @@ class Window:
                 log.warning(
                     "replay.waits",
                     partition="{}[{}]".format(*partition),
-                    at=self._waits.get(partition, self.standing.left[partition[1]][0]),
+                    at=self._waits.get(partition, self.standing.left.get(partition[1], (0, 0))[0]),
                     until=self._ends[partition].base,
                     why="nothing more can be read there: a producer has a transaction open, or its broker is away",
                     next="go on when that has ended",

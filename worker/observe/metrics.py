@@ -58,8 +58,8 @@ class Metrics:
         )
         self.stuck = Gauge(
             "image_worker_stuck_partition",
-            "1 while the partition's oldest record is unsettled, or the partition not begun, for longer than "
-            "`kafka.stuck_after_s`.",
+            "1 while the partition's oldest record is unsettled, or the partition not begun or not fetched, for longer "
+            "than `kafka.stuck_after_s`.",
             ["topic", "partition"],
             registry=self.registry,
         )

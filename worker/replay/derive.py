@@ -38,8 +38,10 @@ def derived(settings: Settings, request: Request, identity: str, *, port_is_told
     policy = settings.policy if topics.results == live.results else settings.policy.model_copy(update={"topics": {}})
     # The live worker may be on this machine, with the same settings file.
     observe = settings.observe if port_is_told else settings.observe.model_copy(update={"port": 0})
+    # The labels are loaded. A change of their file would make another model of it half way.
+    model = settings.model.model_copy(update={"labels_file": None})
     return settings.model_copy(
-        update={"kafka": kafka.model_copy(update=group), "policy": policy, "observe": observe},
+        update={"kafka": kafka.model_copy(update=group), "policy": policy, "observe": observe, "model": model},
     )
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from worker.errors import Fatal
+from worker.errors import ConfigurationError
 from worker.kafka.bounds import Bounds
 from worker.kafka.groups import GroupLook
 from worker.kafka.moves import gone
@@ -40,11 +40,15 @@ class Plan:
     gone: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     """By partition, where retention overtook it: offsets that were deleted before they were done, and the first that
     is there. A worker stops there."""
+    beyond: tuple[tuple[str, int], ...] = ()
+    """What was asked for that is an offset beyond the end, and in how many partitions."""
+    ahead: int = 0
+    """Offsets in the spans that are done already (`kafka.order` at `none`)."""
 
     @property
     def offsets(self) -> int:
         """What is left in all partitions; each offset holds one record at most."""
-        return sum(map(length, self.spans.values()))
+        return sum(map(length, self.spans.values())) - self.ahead
 
     @property
     def empty(self) -> bool:
@@ -60,12 +64,14 @@ class Plan:
         kafka = self.settings.kafka
         bounds = Bounds(self.spans, self.asked)
         look = GroupLook(kafka, kafka.group_id)
-        standing = Standing(look, kafka.topics.input, self.spans, bounds, self.numbers)
+        standing = Standing(look, kafka.topics.input, self.spans, bounds, self.numbers, ahead=self.ahead)
         return Window(bounds, standing, rate=self.rate)
 
 
 def plan(settings: Settings, request: Request, identity: str, asked: str, look: TopicOffsets) -> Plan:
-    """The plan with the settings of the replay. Raises Fatal where its records are gone, or the id is another's.
+    """The plan with the settings of the replay.
+
+    Raises ConfigurationError where its records are gone, or the id is another's.
 
     `asked`: `Request.asked`.
     """
@@ -78,14 +84,26 @@ def plan(settings: Settings, request: Request, identity: str, asked: str, look: 
     fresh, cut = _spans(look, new, extents, *request.points) if new else ({}, ())
     overtaken = {n: (count, extents[n].low) for n, each in known.items() if (count := gone(each, extents[n]))}
     begun = {number: (progress.base, progress.until or 0) for number, progress in known.items()}
-    spans = dict(sorted((fresh | begun).items()))
-    return Plan(identity, settings, spans, frozenset(begun), asked, request.rate, cut, look.all_numbers, overtaken)
+    return Plan(
+        identity,
+        settings,
+        dict(sorted((fresh | begun).items())),
+        frozenset(begun),
+        asked,
+        request.rate,
+        cut,
+        look.all_numbers,
+        overtaken,
+        tuple(_beyond(request, new)),
+        sum(length(begun[n]) - progress.left_before(begun[n][1]) for n, progress in known.items()),
+    )
 
 
 def _known(look: TopicOffsets, group: GroupLook, asked: str) -> dict[int, Progress]:
     """How far the partitions are that were begun before.
 
-    Raises Fatal where that was not this replay, be it in a partition that is not asked for: members are given any.
+    Raises ConfigurationError where that was not this replay, be it in a partition that is not asked for: members are
+    given any.
     """
     bounds, topic_id = Bounds({}, asked), look.topic_id()
     known = {n: bounds.known(position) for n, position in group.committed(look.topic, look.all_numbers).items()}
@@ -116,14 +134,22 @@ def _span(start: int, end: int, extent: Extent) -> Span:
     return (min(start, end), end)
 
 
+def _beyond(request: Request, extents: Mapping[int, Extent]) -> Iterator[tuple[str, int]]:
+    """The offsets asked for that are beyond the end of partitions, of how many: a time may have been meant."""
+    words = (f"--from {request.start}", f"--to {request.end}")
+    for word, point in zip(words, request.points, strict=True):
+        if count := sum(point.offset is not None and point.offset > each.high for each in extents.values()):
+            yield word, count
+
+
 def _check_all_is_there(topic: str, first: Point, extents: Mapping[int, Extent]) -> None:
-    """Fatal where the start is an offset that is gone: whoever names one must not be given less without a word."""
+    """ConfigurationError where the start is an offset that is gone: who names one is not given less without a word."""
     offset = first.offset
     gone = [number for number, extent in extents.items() if offset is not None and offset < extent.low]
     if gone:
         low = extents[gone[0]].low
         more = f", and some in {len(gone) - 1} more partitions" if len(gone) > 1 else ""
-        raise Fatal(
+        raise ConfigurationError(
             f"{topic}[{gone[0]}]: the offsets {offset} to {low - 1} are gone, deleted by retention{more}: write "
             "--from beginning for what is still there, or a later offset"
         )

@@ -11,10 +11,10 @@ import structlog
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from worker.kafka.standing import Standing, length
+from worker.kafka.standing import Standing
 from worker.observe.logs import set_up
 from worker.observe.settings import ObserveSettings
-from worker.replay.meter import Meter, Reading, spoken
+from worker.replay.meter import Meter, Reading, paced, spoken
 
 log = structlog.get_logger(__name__)
 
@@ -40,26 +40,22 @@ async def shown(settings: ObserveSettings, standing: Standing) -> AsyncIterator[
 
 
 async def _follow(standing: Standing, bar: Progress) -> None:
-    total = _left(standing)
+    total = standing.remaining
     meter, logged_s = Meter(total, time.monotonic()), time.monotonic()
     task = bar.add_task("replayed", total=total, pace="")
     try:
         while True:
             await asyncio.sleep(_EVERY_S)
-            reading = meter.read(_left(standing), time.monotonic())
-            pace = f"{reading.per_s:.0f}/s, {spoken(reading.left_s)} left"
-            bar.update(task, completed=reading.done, pace=pace)
+            reading = meter.read(standing.remaining, time.monotonic())
+            pace = f"{paced(reading.per_s)}, {spoken(reading.left_s)} left"
+            bar.update(task, completed=reading.done, total=reading.total, pace=pace)
             if bar.disable and time.monotonic() - logged_s >= _LOG_EVERY_S:
                 logged_s = time.monotonic()
                 _log(reading)
     finally:
         # What stays on the terminal is how it ended.
-        reading = meter.read(_left(standing), time.monotonic())
-        bar.update(task, completed=reading.done, pace=f"{reading.per_s:.0f}/s")
-
-
-def _left(standing: Standing) -> int:
-    return sum(map(length, standing.left.values()))
+        reading = meter.read(standing.remaining, time.monotonic())
+        bar.update(task, completed=reading.done, total=reading.total, pace=paced(reading.per_s))
 
 
 def _log(reading: Reading) -> None:

@@ -1,10 +1,10 @@
-"""Which records are of a transaction that the brokers call committed, and whose end their partition does not have."""
+"""Which records are of a transaction that the brokers ended in one way here and in another there."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.chaos.unmarked import Batch, State, batches, is_unmarked, states
+from tests.chaos.unmarked import Batch, State, batches, is_torn, is_unmarked, states
 
 LANE = ("dead", 5)
 PREPARE_COMMIT, PREPARE_ABORT, COMPLETE_COMMIT, COMPLETE_ABORT = 2, 3, 4, 5
@@ -43,7 +43,7 @@ def test_what_the_tool_tells_is_understood() -> None:
         Batch(600, 600, NEW, 1795853080643, "ABORT"),
     ]
     assert list(states(NOTED.splitlines())) == [
-        State(OLD, PREPARE_COMMIT, 1795852980602, frozenset({("dead", 6), ("dead", 5), ("results", 1)})),
+        State(OLD, PREPARE_COMMIT, 1795852980602, frozenset({("dead", 6), ("dead", 5), ("results", 1)}), 1795852976645),
         State(OLD, COMPLETE_COMMIT, 1795853012224, frozenset()),
     ]
     assert is_unmarked(LANE, 595, batches(DUMP.splitlines()), states(NOTED.splitlines()))
@@ -82,3 +82,47 @@ def test_a_record_is_lost_by_the_brokers_where_its_commit_was_complete_and_its_p
     there: list[Batch], noted: tuple[State, ...], unmarked: bool
 ) -> None:
     assert is_unmarked(LANE, 12, there, noted) is unmarked
+
+
+OFFSETS = ("__consumer_offsets", 3)
+ONGOING = 1
+NEXT = (2004, 173)
+"""The same producer, fenced."""
+
+
+def begun(start_ms: int = 90, at_ms: int = 95, lanes: tuple[tuple[str, int], ...] = (LANE, OFFSETS)) -> State:
+    return State(OLD, ONGOING, at_ms, frozenset(lanes), start_ms)
+
+
+def ended(status: int, start_ms: int = 90) -> State:
+    return State(NEXT if status == PREPARE_ABORT else OLD, status, 210, frozenset({LANE, OFFSETS}), start_ms)
+
+
+ABORTED = (begun(), ended(PREPARE_ABORT))
+HERE = [records(), end(OLD, "COMMIT"), end(NEXT, "ABORT", 21)]
+THERE = [Batch(7, 7, OLD, 101, None), Batch(8, 8, NEXT, 200, "ABORT")]
+
+
+@pytest.mark.parametrize(
+    ("here", "offsets", "noted", "torn"),
+    [
+        (HERE, THERE, ABORTED, True),
+        # The other way round: the outcomes are gone, and their offsets committed.
+        ([records(), end(NEXT, "ABORT")], [THERE[0], Batch(8, 8, OLD, 200, "COMMIT")], ABORTED, True),
+        ([records(), end(NEXT, "ABORT")], THERE, ABORTED, False),
+        (HERE, THERE, (begun(), ended(PREPARE_COMMIT)), False),
+        (HERE, THERE, (begun(), ended(PREPARE_COMMIT), ended(PREPARE_ABORT)), False),
+        (HERE, THERE, (begun(),), False),
+        (HERE, THERE, (), False),
+        # It is of the transaction before the one that was aborted.
+        (HERE, THERE, (begun(), begun(150, 160), ended(PREPARE_ABORT, 150)), False),
+        # The commit is that of the one before.
+        ([Batch(9, 9, OLD, 80, "COMMIT"), records(), end(NEXT, "ABORT")], THERE, ABORTED, False),
+        ([records(OTHER), end(OLD, "COMMIT")], THERE, ABORTED, False),
+        ([Batch(1, 9, OLD, 100, None), end(OLD, "COMMIT")], THERE, ABORTED, False),
+    ],
+)
+def test_a_record_is_of_a_transaction_that_the_brokers_tore_where_it_was_aborted_and_a_partition_has_a_commit_of_it(
+    here: list[Batch], offsets: list[Batch], noted: tuple[State, ...], torn: bool
+) -> None:
+    assert is_torn(LANE, 12, lambda lane: here if lane == LANE else offsets, noted) is torn

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future, wait
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError
 from hypothesis import settings
 from structlog.typing import EventDict
 
-from tests.unit.kafka.coordinator import Trouble
+from tests.unit.kafka.coordinator import FakeProducer, Trouble
 from tests.unit.kafka.once import PARTITIONS, TIMEOUT_S, Once
 from tests.unit.kafka.scene import Scene, a_scene
 from worker.errors import Fatal
-from worker.kafka import exactly_once
+from worker.kafka import exactly_once, transactions
 from worker.kafka.ledger import Position
 from worker.kafka.transactions import Phase
 
@@ -212,6 +214,27 @@ def test_what_goes_wrong_in_closing_is_logged_and_the_identity_let_go(scene: Sce
     assert not scene.goes_on_after()
     scene.happens("abort", KafkaError.UNKNOWN).sink.close()
     scene.start()
+
+
+def test_who_closes_has_one_deadline_for_all_of_it(scene: Scene) -> None:
+    scene.happens("offsets", Trouble.SILENT).come(0, 2)
+    assert not scene.goes_on_after()
+    abort, left_s = FakeProducer.abort_transaction, []
+
+    def answered_late(answers: list[Future[None]], timeout_s: float) -> Any:
+        assert timeout_s == exactly_once._CLOSE_S
+        scene.cluster.now_s += 0.75 * timeout_s
+        answers[0].set_result(None)
+        return wait(answers, 0.0)
+
+    def timed(producer: FakeProducer, timeout_s: float) -> None:
+        left_s.append(timeout_s)
+        abort(producer, timeout_s)
+
+    scene.patches.setattr(transactions, "wait", answered_late)
+    scene.patches.setattr(FakeProducer, "abort_transaction", timed)
+    scene.sink.close()
+    assert left_s == [0.25 * exactly_once._CLOSE_S]
 
 
 def test_another_producer_with_the_same_id_ends_the_worker_which_says_so(scene: Scene) -> None:

@@ -68,7 +68,9 @@ def test_a_move_on_adds_to_what_is_done_and_a_move_back_takes_from_it_and_each_i
 
 def test_a_group_that_has_committed_nothing_begins_there() -> None:
     move = moved(None, 5, ALL, "id")
-    assert (move.before, move.after, move.skipped, move.effect) == (None, Progress(5, topic_id="id"), 0, "begins here")
+    assert (move.before, move.after, move.skipped) == (None, Progress(5, topic_id="id"), 0)
+    assert move.effect == "begins here, leaves out 5"
+    assert moved(None, 5, Extent(5, 20, 20), "id").effect == "begins here"
 
 
 def test_a_group_at_the_very_beginning_has_begun() -> None:
@@ -114,7 +116,8 @@ def test_an_id_that_is_known_is_kept_where_the_cluster_gives_none() -> None:
 def test_what_comes_of_several_is_added_up_by_its_kind() -> None:
     several = [moved(AHEAD, to, ALL, None) for to in (0, 1, 3, 20)]
     assert effect_of(several) == "skips 10, repeats 21"
-    assert effect_of([moved(None, 5, ALL, None)]) == "nothing"
+    assert effect_of([*several, moved(None, 5, ALL, None)]) == "skips 10, repeats 21, leaves out 5"
+    assert effect_of([moved(None, 0, ALL, None)]) == "nothing"
 
 
 def test_of_a_replays_group_only_what_it_has_is_moved_and_of_any_other_all() -> None:
@@ -152,5 +155,11 @@ def test_what_was_deleted_before_it_was_done_and_what_is_left(
 
 
 def test_what_was_committed_for_a_topic_that_was_deleted_says_nothing() -> None:
-    shown = standing(AHEAD, 9, outlived=True)
-    assert (shown.gone, shown.lag) == (0, None)
+    shown = standing(Progress(25, ((30, 35),)), 9, outlived=True)
+    assert (shown.gone, shown.lag, shown.is_beyond) == (0, None, False)
+
+
+def test_a_group_past_the_end_of_the_log_is_known() -> None:
+    assert standing(Progress(21)).is_beyond
+    assert not standing(Progress(20)).is_beyond
+    assert not standing(None).is_beyond

@@ -6,6 +6,7 @@ The cluster is a fake here.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -104,7 +105,7 @@ def test_a_move_to_an_end_stops_before_what_may_still_be_committed() -> None:
     assert effects(Topic(), group(committed), Point(end=True)) == {
         0: (12, 18, "skips 6"),
         1: (29, 30, "skips 1"),
-        2: (None, 9, "begins here"),
+        2: (None, 9, "begins here, leaves out 9"),
     }
     assert effects(Topic(1), group(committed), Point()) == {1: (29, 5, "repeats 24")}
 
@@ -112,7 +113,7 @@ def test_a_move_to_an_end_stops_before_what_may_still_be_committed() -> None:
 def test_what_cannot_be_read_or_is_of_a_topic_that_was_deleted_is_moved_away_from() -> None:
     committed = {0: Position(12, metadata="image-worker/1;done=!"), 1: Progress(29, topic_id=FORMER)}
     found = effects(Topic(0, 1), group(committed), Point(offset=10))
-    assert found == {0: (12, 10, "repeats 2"), 1: (None, 10, "begins here")}
+    assert found == {0: (12, 10, "repeats 2"), 1: (None, 10, "begins here, leaves out 5")}
 
 
 def test_a_move_names_the_topic_as_it_is() -> None:
@@ -128,9 +129,16 @@ def test_a_point_that_is_not_in_the_topic_is_refused_with_what_is(named: tuple[i
         effects(Topic(*named), group({}), Point(offset=offset))
 
 
-@pytest.mark.parametrize("offset", [5, 30])
-def test_the_first_and_the_last_point_that_a_partition_has_are_taken(offset: int) -> None:
-    assert effects(Topic(1), group({}), Point(offset=offset)) == {1: (None, offset, "begins here")}
+@pytest.mark.parametrize(("offset", "effect"), [(5, "begins here"), (30, "begins here, leaves out 25")])
+def test_the_first_and_the_last_point_that_a_partition_has_are_taken(offset: int, effect: str) -> None:
+    assert effects(Topic(1), group({}), Point(offset=offset)) == {1: (None, offset, effect)}
+
+
+def test_a_time_that_is_yet_to_come_is_refused_with_the_time_that_it_is() -> None:
+    now_ms = 1000 * int(time.time())
+    with pytest.raises(ConfigurationError, match=r"yet to come, it is 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ now: write end"):
+        effects(Topic(), group({}), Point(time_ms=now_ms + 3_600_000))
+    effects(Topic(), group({}), Point(time_ms=now_ms))
 
 
 def test_a_replay_is_moved_where_it_has_a_window_only() -> None:

@@ -60,3 +60,8 @@ def test_outcomes_are_handed_in_without_a_wait_however_long_an_outage_lasts() ->
     for name in ("queue.buffering.max.messages", "queue.buffering.max.kbytes"):
         with pytest.raises(ValueError, match=f"{name}' may not be set here: write kafka.max_in_flight"):
             KafkaSettings(producer_properties={name: 1})
+
+
+def test_a_batch_whose_checksum_is_wrong_may_not_be_passed_over() -> None:
+    with pytest.raises(ValueError, match=r"check\.crcs' may not be set here: leave it out"):
+        KafkaSettings(consumer_properties={"check.crcs": True})

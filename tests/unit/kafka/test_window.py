@@ -117,6 +117,20 @@ def test_at_the_end_of_what_there_is_the_end_itself_is_committed_when_all_is_set
     assert parse(20, replay.broker.held[ONE].metadata) == Progress(20, until=20, asked="asked")
 
 
+def test_a_partition_that_was_added_since_is_taken_over_from_who_knew_it_and_done() -> None:
+    """One that was started later has begun it, and died."""
+    replay = Replay()
+    added = ("images", 3)
+    replay.broker.held[added] = Position(4, metadata=Progress(0, until=6, asked="asked").metadata)
+    replay.assigned(ONE, added)
+    assert replay.record(added, 5)
+    replay.settle()
+    replay.end_of_partition(added, 6)
+    assert not replay.is_over()
+    assert not replay.is_over()
+    assert replay.broker.held[added].offset == 6
+
+
 def test_before_the_end_there_may_be_nothing_to_read_for_now() -> None:
     replay = Replay()
     replay.assigned(ONE)

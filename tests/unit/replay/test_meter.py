@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.replay.meter import Meter, Reading, spoken
+from worker.replay.meter import Meter, Reading, paced, spoken
 
 
 def test_the_rate_is_that_of_the_last_minute() -> None:
@@ -14,6 +14,23 @@ def test_the_rate_is_that_of_the_last_minute() -> None:
     for second in range(101, 201):
         reading = meter.read(9_000 - 20 * (second - 100), float(second))
     assert reading == Reading(done=3_000, total=10_000, per_s=20.0, left_s=350.0)
+
+
+def test_what_a_start_takes_is_no_part_of_the_rate() -> None:
+    meter = Meter(1_000, 0.0)
+    assert meter.read(1_000, 30.0) == Reading(0, 1_000, 0.0, None)
+    assert meter.read(990, 31.0) == Reading(10, 1_000, 10.0, 99.0)
+
+
+def test_where_more_is_left_than_at_first_that_is_the_whole() -> None:
+    meter = Meter(100, 0.0)
+    assert meter.read(150, 1.0) == Reading(0, 150, 0.0, None)
+    assert meter.read(149, 2.0) == Reading(1, 150, 1.0, 149.0)
+
+
+@pytest.mark.parametrize(("per_s", "words"), [(0.4, "0.4/s"), (9.94, "9.9/s"), (10, "10/s"), (123.4, "123/s")])
+def test_a_rate_is_told_in_words(per_s: float, words: str) -> None:
+    assert paced(per_s) == words
 
 
 def test_while_nothing_moves_no_end_is_told() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from worker.errors import ConfigurationError
+from worker.kafka.points import parse_point
 from worker.replay.derive import derived
 from worker.replay.request import Request
 from worker.settings import Settings
@@ -72,6 +74,28 @@ def test_another_model_is_another_replay_and_an_id_that_is_given_is_taken() -> N
     assert identity(replace(REQUEST, id="mine")) == "mine"
 
 
+@pytest.mark.parametrize(
+    ("text", "utc"),
+    [
+        ("2026-01-31", "2026-01-31T00:00:00Z"),
+        ("2026-01-31T12:00:00.0001+01:00", "2026-01-31T11:00:00.001000Z"),
+        ("20260131T120000Z", "2026-01-31T12:00:00Z"),
+        ("2026-01-31 12:00", "2026-01-31T12:00:00Z"),
+        ("2026-W05-6", "2026-01-31T00:00:00Z"),
+        ("20260131", None),
+        ("beginning", None),
+    ],
+)
+def test_a_time_is_told_as_it_is_understood(text: str, utc: str | None) -> None:
+    assert parse_point("--from", text).utc == utc
+
+
+@pytest.mark.parametrize("text", ["2026-01-31+02:00", "2026-01-31-05:00", "2026-01-31x12:00", "-5", "1.5", "soon", ""])
+def test_what_is_no_point_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="write beginning, end, an offset, or a time such as"):
+        parse_point("--from", text)
+
+
 @pytest.mark.parametrize("rate", [float("nan"), float("inf")])
 def test_a_rate_that_is_no_number_is_refused(rate: float) -> None:
     with pytest.raises(ConfigurationError, match="--rate"):
@@ -110,6 +134,13 @@ def test_topics_and_a_port_that_are_told_are_taken() -> None:
     assert (own.policy.topics, own.observe.port) == ({"block": "blocked"}, 9108)
     elsewhere = derived(settings(), replace(REQUEST, output="elsewhere"), "mine", port_is_told=True)
     assert elsewhere.policy.topics == {}
+
+
+def test_its_labels_are_those_of_its_start_whatever_becomes_of_their_file(tmp_path: Path) -> None:
+    live = settings()
+    model = live.model.model_copy(update={"labels_file": tmp_path / "labels.toml"})
+    live = live.model_copy(update={"model": model})
+    assert derived(live, REQUEST, "mine", port_is_told=False).model.labels_file is None
 
 
 @pytest.mark.parametrize("option", ["output", "dead_letters"])
