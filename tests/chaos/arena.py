@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -11,8 +11,10 @@ from pathlib import Path
 
 from confluent_kafka import KafkaException
 
+from tests.chaos.books import LateCommit
 from tests.chaos.groups import Group, live_group, replay_of
 from tests.chaos.hosts import Hosts
+from tests.chaos.offsets import parse_request
 from tests.chaos.plan import BROKER_FAULTS, BROKERS, WIRE_FAULTS, WORKERS, Action, Fault
 from tests.chaos.producer import SteadyProducer
 from tests.chaos.wires import OFFSET_COMMIT, Wires
@@ -96,15 +98,17 @@ class Arena:
         """Note workers that ended though nobody ended them, and start them again; `down` are those who were ended."""
         for name, group in self.groups.items():
             for number, worker in enumerate(group.workers):
-                code = worker.exited()
-                if code is not None and (name, number) not in down and not group.is_over(code):
-                    self._ended(group, worker, code)
-                    worker.start()
+                if (name, number) not in down and (code := worker.exited()) is not None:
+                    self._go_on(group, worker, code)
 
-    def _ended(self, group: Group, worker: WorkerProcess, code: int) -> None:
-        words = worker.last_words()
-        if not group.may_end_with(words):
-            self.troubles.append(f"{worker.name} ended by itself with {code}: {words}")
+    def _go_on(self, group: Group, worker: WorkerProcess, code: int, fault: Fault | None = None) -> None:
+        """Start one again that exited so, after this was done to it, unless it is over; note what may not be."""
+        if group.is_over(code):
+            return
+        if not group.may_end(code, worker.said(), fault):
+            told = f"ended of itself with {code}" if fault is None else f"{fault}, and ended with {code}"
+            self.troubles.append(f"{worker.name}: {told}: {worker.last_words()}")
+        worker.start()
 
     def lost_coordinators(self) -> list[str]:
         """What brokers say that cannot load what they keep of a group: none of its clients can go on then, whoever."""
@@ -112,11 +116,19 @@ class Arena:
         lines = [line for log in logs for line in log.read_text(errors="replace").splitlines()]
         return sorted({line[:300] for line in lines if _NOT_LOADED in line and "Replaying record" in line})[:3]
 
-    def late_commits(self) -> dict[str, list[tuple[int, int]]]:
-        """Of each group, from when to when in ms a commit of offsets came late to the broker, outside transactions."""
-        late = [each for each in self.wires.late if each.api == OFFSET_COMMIT]
-        names = {group.books.group: {worker.name for worker in group.workers} for group in self.groups.values()}
-        return {group: [(e.from_ms, e.to_ms) for e in late if e.client in workers] for group, workers in names.items()}
+    def dead_brokers(self) -> list[str]:
+        """Those that do not run."""
+        dead = [each for each in self.kafka.brokers if each.process is None or each.process.poll() is not None]
+        return [f"broker {each.number} is dead: see {each.folder / 'broker.log'}" for each in dead]
+
+    def late_commits(self) -> dict[str, list[LateCommit]]:
+        """Of each consumer group, the commits outside of transactions that came late to a broker, or may have."""
+        commits: dict[str, list[LateCommit]] = defaultdict(list)
+        for late in (*self.wires.late, *self.wires.unanswered):
+            if late.api == OFFSET_COMMIT:
+                group, offsets = parse_request(late.request)
+                commits[group] += [LateCommit(n, offset, late.from_ms, late.to_ms) for _, n, offset in offsets]
+        return commits
 
     def brokers_are_whole(self) -> bool:
         """Whether every partition has all its replicas in sync: then one broker may fall, and all is still there."""
@@ -145,17 +157,9 @@ class Arena:
 
     def _restart(self, action: Action) -> bool:
         worker = self._worker(action)
-        code = worker.exited()
-        if code is None:
+        if (code := worker.exited()) is None:
             return False
-        if (group := self.groups[action.group]).is_over(code):
-            return True
-        # A worker that was still starting, and holds nothing, ends of the signal itself.
-        words = worker.last_words()
-        stopped = code in (0, -signal.SIGTERM) or group.may_end_with(words, told_to=True)
-        if action.fault is Fault.WORKER_STOPPED and not stopped:
-            self.troubles.append(f"{worker.name} was to stop and ended with {code}: {words}")
-        worker.start()
+        self._go_on(self.groups[action.group], worker, code, action.fault)
         return True
 
 

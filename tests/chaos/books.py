@@ -9,11 +9,32 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate
+from math import inf
 from types import MappingProxyType
 
-KINDS = ("lost", "unmarked", "repeated", "out_of_order", "moved_back", "held_back", "unequal_id", "given_up")
+from tests.chaos.events import Event
+
+KINDS = (
+    "lost",
+    "unmarked",
+    "unknown",
+    "repeated",
+    "out_of_order",
+    "moved_back",
+    "held_back",
+    "passed",
+    "uncommitted",
+    "unequal_id",
+    "mixed_up",
+    "wrong_reason",
+    "given_up",
+)
 Place = tuple[int, int]
 """A partition and an offset of the input topic."""
+NOWHERE: Place = (-1, -1)
+_APART_MS = 10
+"""By how much times that were noted may be wrong: all are of one machine's clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,13 +42,18 @@ class Found:
     """An outcome as it lies in an output topic."""
 
     event: Place
+    """`NOWHERE`, where it does not say."""
     id: str
     lane: tuple[str, int]
     """The output topic and its partition."""
     offset: int
     appended_ms: int
-    is_dead: bool = False
-    """Whether it is a dead letter."""
+    reason: str = ""
+    """Of a dead letter."""
+    names: str | None = None
+    """The event's own id, as the outcome has it."""
+    label: str | None = None
+    """What the image is called; None in a dead letter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +62,21 @@ class Committed:
 
     partition: int
     offset: int
-    at_ms: int = 0
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class LateCommit:
+    """A commit that may have come late, and between which times: once, and only so."""
+
+    partition: int
+    offset: int
+    from_ms: int
+    to_ms: int
+
+    def may_be(self, commit: Committed) -> bool:
+        same = (self.partition, self.offset) == (commit.partition, commit.offset)
+        return same and self.from_ms - _APART_MS <= commit.at_ms <= self.to_ms + _APART_MS
 
 
 @dataclass(slots=True)
@@ -48,11 +88,21 @@ class Verdict:
     lost: int = 0
     unmarked: int = 0
     """Lost by the brokers (unmarked.py)."""
+    unknown: int = 0
+    """Outcomes of events that there are not, or that were not to be done."""
     repeated: int = 0
     out_of_order: int = 0
     moved_back: int = 0
     held_back: int = 0
+    passed: int = 0
+    """Commits beyond an event that had no outcome yet."""
+    uncommitted: int = 0
+    """Partitions whose history of commits does not end at their end."""
     unequal_id: int = 0
+    mixed_up: int = 0
+    """Outcomes that are another event's by what is in them."""
+    wrong_reason: int = 0
+    """Dead letters for a reason that their event does not give."""
     given_up: int = 0
     places: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     missing: list[Place] = field(default_factory=list)
@@ -63,63 +113,79 @@ class Verdict:
         if len(self.places[kind]) < 100:
             self.places[kind].append(where)
 
-    def blame_the_brokers(self, events: Collection[Place]) -> None:
-        """These are lost by the brokers, and by nobody else."""
+    def note_lost(self, events: Iterable[Place]) -> None:
+        """These are lost, and no others."""
+        self.missing = list(events)
+        self.lost = len(self.missing)
+        self.places["lost"] = [_place(event) for event in self.missing[:100]]
+
+    def blame_the_brokers(self, events: Collection[Place], at_most: int) -> None:
+        """These are lost by the brokers, and by nobody else. So many are not: they are lost, whoever did it."""
+        if len(events) > at_most:
+            return
         for event in events:
             self.note("unmarked", _place(event))
-            self.lost -= 1
-            self.places["lost"] = [each for each in self.places["lost"] if each != _place(event)]
+        self.note_lost([event for event in self.missing if event not in events])
 
     def missed(self, allowed: Collection[str] = ()) -> list[str]:
         """The aims that were missed.
 
-        What is `allowed` is none, nor what the brokers lost, nor that an image took too long now and then.
+        What is `allowed` is none, nor what the brokers lost, nor that an image took too long now and then. Of repeats
+        there may be as many as events, where they are allowed: one for five is usual.
         """
-        most = {"given_up": self.events // 100, "unmarked": self.events}
-        return [kind for kind in KINDS if kind not in allowed and getattr(self, kind) > most.get(kind, 0)]
+        most: dict[str, float] = dict.fromkeys(allowed, inf)
+        most |= {"given_up": self.events // 100, "unmarked": inf}
+        if "repeated" in allowed:
+            most["repeated"] = self.events
+        return [kind for kind in KINDS if getattr(self, kind) > most.get(kind, 0)]
 
 
 def audit(
     ends: Mapping[int, int],
     outcomes: Iterable[Found],
-    commits: Iterable[Committed],
-    fickle: Collection[Place] = (),
-    late: Collection[tuple[int, int]] = (),
-    sound: Collection[Place] = (),
+    commits: Collection[Committed],
+    events: Mapping[Place, Event] = MappingProxyType({}),
+    late: Collection[LateCommit] = (),
     ids: Mapping[Place, str] = MappingProxyType({}),
+    *,
+    exactly_once: bool = False,
 ) -> Verdict:
     """The verdict on a group, given the end offset of each input partition. Input offsets have no gaps.
 
-    `fickle`: events of which an attempt may end as a dead letter and the next as a classification, since their image's
-    host fails at times. Where the first attempt was lost in a crash, its neighbours published and it not, nobody can
-    say which place in the order is the right one: so theirs is not judged.
+    `events`: what they ask for, with which their outcomes are compared. An event that is fickle may end as a dead
+    letter and, where that was lost in a crash and its neighbours were published, as a classification behind them. So
+    its place in the order is judged in `exactly_once` alone, where readers see one attempt of it and its neighbours.
 
-    `late`: from when to when in ms (a broker's time) the network brought a commit late. What is committed lower just
-    then is *held back*, not *moved back*, and the group goes on from there.
-
-    `sound`: events whose image is there, on a host that does not fail. One that ends as a dead letter is *given up*.
+    `late`: what the network brought late. A lower offset that is one of these is *held back*, not *moved back*, and the
+    group goes on from there.
 
     `ids`: those that the same events had before, of the same model.
     """
-    found = sorted(outcomes, key=lambda outcome: (outcome.appended_ms, outcome.offset))
-    verdict = Verdict(events=sum(ends.values()), outcomes=len(found))
+    verdict = Verdict(events=sum(ends.values()))
+    found = []
+    for outcome in sorted(outcomes, key=lambda outcome: (outcome.appended_ms, outcome.offset)):
+        verdict.outcomes += 1
+        if 0 <= outcome.event[1] < ends.get(outcome.event[0], 0):
+            found.append(outcome)
+        else:
+            verdict.note("unknown", str(outcome))
     _compare_ids(found, ids, verdict)
+    _compare_contents(found, events, verdict)
     first: dict[Place, Found] = {}
     for outcome in found:
         if outcome.event in first:
             verdict.note("repeated", f"{outcome} after {first[outcome.event]}")
         else:
             first[outcome.event] = outcome
-    for partition, end in ends.items():
-        for offset in range(end):
-            if (partition, offset) not in first:
-                verdict.note("lost", _place((partition, offset)))
-                verdict.missing.append((partition, offset))
-    for event, outcome in first.items():
-        if outcome.is_dead and event in sound:
+    asked = [(partition, offset) for partition, end in ends.items() for offset in range(end)]
+    verdict.note_lost(event for event in asked if event not in first)
+    for place, outcome in first.items():
+        if (event := events.get(place)) is not None and event.is_sound and outcome.reason in event.reasons:
             verdict.note("given_up", str(outcome))
-    _compare_order((outcome for event, outcome in first.items() if event not in fickle), verdict)
+    unjudged: set[Place] = set() if exactly_once else {place for place, event in events.items() if event.is_fickle}
+    _compare_order((outcome for place, outcome in first.items() if place not in unjudged), verdict)
     _compare_commits(commits, late, verdict)
+    _compare_progress(commits, ends, first, verdict)
     return verdict
 
 
@@ -138,6 +204,17 @@ def _compare_ids(found: list[Found], known: Mapping[Place, str], verdict: Verdic
             verdict.note("unequal_id", f"{count} events have the id {id_}")
 
 
+def _compare_contents(found: list[Found], events: Mapping[Place, Event], verdict: Verdict) -> None:
+    """An outcome has its event's own id, and the label of its picture or a reason that the event gives."""
+    for outcome in found:
+        if (event := events.get(outcome.event)) is None:
+            continue
+        if outcome.reason and outcome.reason not in event.reasons:
+            verdict.note("wrong_reason", f"{outcome} of {event}")
+        elif outcome.names != event.id or (not outcome.reason and outcome.label != event.label):
+            verdict.note("mixed_up", f"{outcome} of {event}")
+
+
 def _compare_order(firsts: Iterable[Found], verdict: Verdict) -> None:
     """Within a lane the first outcomes of one input partition are in its order."""
     last: dict[tuple[tuple[str, int], int], Found] = {}
@@ -149,13 +226,43 @@ def _compare_order(firsts: Iterable[Found], verdict: Verdict) -> None:
             last[stream] = outcome
 
 
-def _compare_commits(commits: Iterable[Committed], late: Collection[tuple[int, int]], verdict: Verdict) -> None:
+def _compare_commits(commits: Iterable[Committed], late: Collection[LateCommit], verdict: Verdict) -> None:
+    """No partition's offset goes back, but for what came late."""
+    unused = list(late)
     highest: dict[int, int] = {}
     for commit in commits:
         before = highest.get(commit.partition, -1)
         if commit.offset < before:
-            is_late = any(from_ms <= commit.at_ms <= to_ms for from_ms, to_ms in late)
-            where = f"partition {commit.partition}: {commit.offset} after {before}"
-            verdict.note("held_back" if is_late else "moved_back", where)
-            before = commit.offset if is_late else before
+            late_one = next((each for each in unused if each.may_be(commit)), None)
+            verdict.note("held_back" if late_one else "moved_back", f"{commit} after {before}")
+            if late_one is not None:
+                unused.remove(late_one)
+                before = commit.offset
         highest[commit.partition] = max(before, commit.offset)
+
+
+def _compare_progress(
+    commits: Iterable[Committed], ends: Mapping[int, int], first: Mapping[Place, Found], verdict: Verdict
+) -> None:
+    """No commit is beyond what was done by then, and the last one of each partition is at its end.
+
+    An event that is lost has no time at which it was done, and is counted as that.
+    """
+    done_ms = {partition: _done_ms(partition, end, first) for partition, end in ends.items()}
+    last: dict[int, int] = {}
+    for commit in commits:
+        last[commit.partition] = commit.offset
+        done = done_ms.get(commit.partition, [0])
+        if commit.offset >= len(done):
+            verdict.note("passed", f"{commit}, and the end is {len(done) - 1}")
+        elif done[commit.offset] > commit.at_ms + _APART_MS:
+            verdict.note("passed", f"{commit}, and all before it is done at {done[commit.offset]}")
+    for partition, end in ends.items():
+        if last.get(partition, 0) != end:
+            verdict.note("uncommitted", f"partition {partition}: {last.get(partition)} at last, and its end is {end}")
+
+
+def _done_ms(partition: int, end: int, first: Mapping[Place, Found]) -> list[int]:
+    """For each offset up to the end, the time at which the last of the events below it had its outcome."""
+    events = [(partition, offset) for offset in range(end)]
+    return list(accumulate((first[each].appended_ms if each in first else 0 for each in events), max, initial=0))

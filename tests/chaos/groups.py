@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.chaos.hosts import Hosts
-from tests.chaos.plan import WORKERS
+from tests.chaos.plan import WORKERS, Fault
 from tests.chaos.verifier import Books, ends
-from tests.chaos.workers import Combination, WorkerProcess
+from tests.chaos.workers import Combination, WorkerProcess, last_line
 from tests.clusters import Cluster, Topics
 
 _PARTITIONS = 8
@@ -16,6 +17,8 @@ _NO_BROKER = "no Kafka broker answered"
 """What a worker ends with that is started while the brokers are away: it promises to start only where they answer."""
 _STOPPED_EARLY = "the same command goes on with it"
 """What a replay ends with that is told to stop."""
+_STARTED = '"worker.started"'
+"""What a worker logs that is ready, and minds signals."""
 _REPLAY, _REPLAY_RATE = "chaos", 25
 """The id of a replay, and how many records a second each of its processes takes in: so that faults find it at work."""
 _OUTPUTS = {"message.timestamp.type": "LogAppendTime"}
@@ -34,10 +37,16 @@ class Group:
         """Whether a worker that exited so has nothing more to do: a replay that is at its end."""
         return self.combination.is_replay and code == 0
 
-    def may_end_with(self, words: str, *, told_to: bool = False) -> bool:
-        """Whether one of its workers may end with an error and these words."""
+    def may_end(self, code: int, said: str, fault: Fault | None = None) -> bool:
+        """Whether one of its workers may end with this code, after it logged that, and after what was done to it."""
+        if fault is Fault.WORKER_KILLED and code == -signal.SIGKILL:
+            return True
+        told_to = fault is Fault.WORKER_STOPPED
+        # A worker that was still starting, and holds nothing, ends of the signal itself.
+        if told_to and (code == 0 or (code == -signal.SIGTERM and _STARTED not in said)):
+            return True
         fair = [_NO_BROKER, *([_STOPPED_EARLY] if told_to and self.combination.is_replay else [])]
-        return any(each in words for each in fair)
+        return any(each in last_line(said) for each in fair)
 
 
 def live_group(combination: Combination, cluster: Cluster, by_wire: Cluster, hosts: Hosts, folder: Path) -> Group:
@@ -50,7 +59,7 @@ def live_group(combination: Combination, cluster: Cluster, by_wire: Cluster, hos
         flags = combination.flags(by_wire, topics, hosts.port, name)
         return WorkerProcess(name, "tests.free_worker", flags, folder / f"{name}.log")
 
-    books = Books(topics.group, topics.input, topics.results, topics.dead_letters)
+    books = Books(topics.group, topics.input, topics.results, topics.dead_letters, combination.exactly_once)
     return Group(combination, books, tuple(map(worker, _names(tag))))
 
 
@@ -65,8 +74,8 @@ def replay_of(combination: Combination, of: Books, servers: str, by_wire: Cluste
         settings = [word for flag in flags for word in ("--set", flag)]
         return WorkerProcess(name, "tests.free_image_worker", [*settings, *replay], folder / f"{name}.log")
 
-    own = f".replay.{_REPLAY}"
-    books = Books(of.group + own, of.input, of.results + own, of.dead_letters + own, until, of.group)
+    own, exactly_once = f".replay.{_REPLAY}", combination.exactly_once
+    books = Books(of.group + own, of.input, of.results + own, of.dead_letters + own, exactly_once, until, of.group)
     return Group(combination, books, tuple(map(worker, _names(_tag(combination)))))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,8 +29,10 @@ class SteadyProducer:
         )
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="producer")
-        self.acknowledged = 0
+        self.acknowledged = Counter(dict.fromkeys(topics, 0))
+        """Events that each topic has, by the brokers' word."""
         self.refused: list[str] = []
+        """What went wrong."""
 
     def start(self) -> None:
         self._thread.start()
@@ -41,6 +44,12 @@ class SteadyProducer:
         return self._producer.flush(patience_s) == 0
 
     def _run(self) -> None:
+        try:
+            self._produce()
+        except Exception as error:
+            self.refused.append(f"the producer died: {error!r}")
+
+    def _produce(self) -> None:
         number, due_s = 0, time.monotonic()
         while not self._stop.wait(max(0.0, due_s - time.monotonic())):
             due_s += self._pause_s
@@ -59,8 +68,8 @@ class SteadyProducer:
         value = "no event at all" if broken == 2 else json.dumps({"url": url, "id": str(number)})
         return {"key": f"key-{number % _KEYS}", "value": value}
 
-    def _reported(self, error: KafkaError | None, _message: Message) -> None:
+    def _reported(self, error: KafkaError | None, message: Message) -> None:
         if error is None:
-            self.acknowledged += 1
+            self.acknowledged[message.topic() or ""] += 1
         else:
             self.refused.append(error.str())

@@ -26,7 +26,7 @@ _REPLAYS_FROM = 0.4
 _LAST_EVENTS = 60
 """For each group, after the last request that came late: so many that each partition has one, and a commit after it."""
 _STOPS_WITHIN_S = 60.0
-"""A worker that was told to stop: its drain deadline is 3 s, and its brokers may be away meanwhile."""
+"""A worker that was told to stop, from then on: its drain deadline is 3 s, and its brokers may be away meanwhile."""
 
 
 @dataclass(slots=True)
@@ -39,6 +39,8 @@ class Run:
     """When, in which order, whether it is to end, and what."""
     _tick: count[int] = field(default_factory=count)
     _under_way: dict[tuple[str, int], Action] = field(default_factory=dict)
+    _begun_s: dict[tuple[str, int], float] = field(default_factory=dict)
+    """When what is under way was begun, which may be later than it was planned for."""
     _start_s: float = field(default_factory=time.monotonic)
 
     def go(self, actions: Sequence[Action], seconds: float) -> None:
@@ -76,8 +78,8 @@ class Run:
         """A commit that came late holds an offset back until the next one, which needs an event (guarantees.md)."""
         deadline_s = time.monotonic() + _SETTLES_WITHIN_S
         self._wait(lambda: self.arena.wires.quiet, deadline_s)
-        last = self.arena.producer.acknowledged + _LAST_EVENTS * len(self.arena.groups)
-        self._wait(lambda: self.arena.producer.acknowledged >= last, deadline_s)
+        last = self.arena.producer.acknowledged.total() + _LAST_EVENTS * len(self.arena.groups)
+        self._wait(lambda: self.arena.producer.acknowledged.total() >= last, deadline_s)
 
     def _wait(self, enough: Callable[[], bool], deadline_s: float) -> None:
         while not enough() and time.monotonic() < deadline_s:
@@ -115,14 +117,14 @@ class Run:
             self._put(now_s + _AGAIN_S, False, action)
             return
         self.tell(f"{now_s:6.1f} s  {_words(action)} for {action.lasts_s:.1f} s")
-        self._under_way[_victim(action)] = action
+        self._under_way[_victim(action)], self._begun_s[_victim(action)] = action, now_s
         self._put(now_s + action.lasts_s, True, action)
 
     def _end(self, now_s: float, action: Action) -> None:
         if self.arena.end(action):
             del self._under_way[_victim(action)]
             return
-        if now_s > action.at_s + action.lasts_s + _STOPS_WITHIN_S:
+        if now_s > self._begun_s[_victim(action)] + _STOPS_WITHIN_S:
             self.arena.give_up(action)
         self._put(now_s + _AGAIN_S, True, action)
 

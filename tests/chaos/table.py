@@ -16,7 +16,7 @@ _COUNTS = ("events", "outcomes", *KINDS)
 
 def verdicts(seed: int, found: Mapping[str, Verdict]) -> Table:
     """A row for each group."""
-    table = Table("group", *(name.replace("_", " ") for name in _COUNTS), title=f"chaos, seed {seed}")
+    table = Table("group", *(name.replace("_", "\n") for name in _COUNTS), title=f"chaos, seed {seed}")
     for column in table.columns[1:]:
         column.justify = "right"
     for name, verdict in found.items():

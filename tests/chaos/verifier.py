@@ -6,7 +6,6 @@ itself, so that an offset that moved back and forth again is seen, too.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -14,17 +13,13 @@ from time import monotonic, sleep
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from tests.chaos.books import Committed, Found, Place, Verdict, audit
+from tests.chaos.books import Committed, Found, LateCommit, Place, Verdict, audit
+from tests.chaos.events import Event, event_of
 from tests.chaos.offsets import parse_key, parse_value
+from tests.chaos.outcomes import found
 
 _PATIENCE_S = 60.0
 """For the next record: the longest is the wait for a transaction of a killed worker to be aborted, some 10 s."""
-_ERRORS = "__connect.errors."
-_FICKLE = b'"http://127.0.1.'
-"""In events whose image is on a host that fails at times."""
-_SOUND = b'"http://127.0.0.'
-_MISSING = b"/missing"
-"""In events whose image is on a host that does not fail, and in those of them whose image is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +30,7 @@ class Books:
     input: str
     results: str
     dead_letters: str
+    exactly_once: bool
     until: int | None = None
     """Of a replay: the end of each partition's window."""
     replays: str | None = None
@@ -47,68 +43,78 @@ class Books:
 
 def verify(
     servers: str,
-    groups: Sequence[Books],
-    late: Mapping[str, Collection[tuple[int, int]]],
+    groups: Mapping[str, Books],
+    late: Mapping[str, Collection[LateCommit]],
     folder: Path,
     tell: Callable[[str], None],
-) -> list[Verdict]:
-    """A verdict for each group. What was read is written to the folder, for whoever has to find a cause.
+) -> tuple[dict[str, Verdict], list[str]]:
+    """A verdict for each group whose topics can be read, and what is wrong with the others.
 
-    `late`: of each group, when the network brought it a commit late (see `audit`).
+    `late`: of each consumer group, what the network brought late (see `audit`). What was read is written to the folder,
+    for whoever has to find a cause.
     """
     tell("reading the history of committed offsets")
-    commits: dict[str, list[Committed]] = {books.group: [] for books in groups}
-    inputs = {(books.group, books.input) for books in groups}
-    for message in read(servers, ["__consumer_offsets"]):
-        key = parse_key(message.key() or b"")
-        value = message.value()
-        if key is not None and key[:2] in inputs and value is not None:
-            commits[key[0]].append(Committed(key[2], parse_value(value)[0], message.timestamp()[1]))
-    verdicts, ids = [], dict[str | None, dict[Place, str]]()
-    for books in groups:
+    commits = _history(servers, groups.values())
+    verdicts, wrong, ids = dict[str, Verdict](), list[str](), dict[str | None, dict[Place, str]]()
+    for name, books in groups.items():
         tell(f"reading the outcomes of {books.group}")
-        outcomes = list(map(found, read(servers, [books.results, books.dead_letters])))
+        try:
+            outcomes = list(map(found, read(servers, [books.results, books.dead_letters])))
+            events = _events(servers, books.input)
+        except (RuntimeError, KafkaException) as error:
+            wrong.append(f"{name}: cannot be verified: {error}")
+            continue
         _write(folder / f"{books.group}-outcomes.tsv", outcomes)
         _write(folder / f"{books.group}-commits.tsv", commits[books.group])
-        # The events are counted by reading them, not taken from whoever produced them.
-        ends: dict[int, int] = {}
-        fickle: set[Place] = set()
-        sound: set[Place] = set()
-        for message in read(servers, [books.input]):
-            partition, offset = message.partition() or 0, message.offset() or 0
-            if offset != ends.get(partition, 0):
-                raise RuntimeError(f"{books.input}[{partition}] has a gap before offset {offset}")
-            ends[partition] = offset + 1
-            value = message.value() or b""
-            if _FICKLE in value:
-                fickle.add((partition, offset))
-            elif _SOUND in value and _MISSING not in value:
-                sound.add((partition, offset))
-        asked = {partition: books.end(end) for partition, end in ends.items()}
-        known = ids.get(books.replays, {})
-        verdicts.append(audit(asked, outcomes, commits[books.group], fickle, late[books.group], sound, known))
+        verdicts[name] = audit(
+            _ends(books, events),
+            outcomes,
+            commits[books.group],
+            events,
+            late.get(books.group, ()),
+            ids.get(books.replays, {}),
+            exactly_once=books.exactly_once,
+        )
         ids[books.group] = {outcome.event: outcome.id for outcome in outcomes}
-    return verdicts
+    return verdicts, wrong
+
+
+def _history(servers: str, groups: Iterable[Books]) -> dict[str, list[Committed]]:
+    """What each group committed, in that order."""
+    inputs = {books.group: books.input for books in groups}
+    commits: dict[str, list[Committed]] = {group: [] for group in inputs}
+    for message in read(servers, ["__consumer_offsets"]):
+        key, value = parse_key(message.key() or b""), message.value()
+        if key is not None and value is not None and inputs.get(key[0]) == key[1]:
+            commits[key[0]].append(Committed(key[2], parse_value(value)[0], message.timestamp()[1]))
+    return commits
+
+
+def _events(servers: str, topic: str) -> dict[Place, Event]:
+    """The events, which are read, and not taken from whoever produced them."""
+    events: dict[Place, Event] = {}
+    ends: dict[int, int] = {}
+    for message in read(servers, [topic]):
+        partition, offset = message.partition() or 0, message.offset() or 0
+        if offset != ends.get(partition, 0):
+            raise RuntimeError(f"{topic}[{partition}] has a gap before offset {offset}")
+        ends[partition] = offset + 1
+        events[partition, offset] = event_of(message.value() or b"")
+    return events
+
+
+def _ends(books: Books, events: Iterable[Place]) -> dict[int, int]:
+    """How much of each partition is to be done."""
+    ends: dict[int, int] = {}
+    for partition, offset in events:
+        ends[partition] = max(ends.get(partition, 0), offset + 1)
+    return {partition: books.end(end) for partition, end in ends.items()}
 
 
 def _write(path: Path, rows: Iterable[Found | Committed]) -> None:
     """A line for each, in the order in which they were read."""
     with path.open("w") as file:
         file.writelines("\t".join(map(str, astuple(row))) + "\n" for row in rows)
-
-
-def found(message: Message) -> Found:
-    """An outcome, be it a classification (JSON) or a dead letter (named by its headers)."""
-    headers = dict(message.headers() or [])
-    event: Place
-    if is_dead := f"{_ERRORS}offset" in headers:
-        event = (int(headers[f"{_ERRORS}partition"] or -1), int(headers[f"{_ERRORS}offset"] or -1))
-    else:
-        source = json.loads(message.value() or b"")["source"]
-        event = (source["partition"], source["offset"])
-    lane = (message.topic() or "", message.partition() or 0)
-    id_ = bytes(headers["image-worker.outcome.id"] or b"").decode()
-    return Found(event, id_, lane, message.offset() or 0, message.timestamp()[1], is_dead)
 
 
 def attempts(servers: str, books: Books, events: Collection[Place]) -> Iterator[Found]:
@@ -141,21 +147,27 @@ def _ends_at_last(servers: str, topics: Sequence[str]) -> dict[tuple[str, int], 
 
 
 def read(servers: str, topics: Sequence[str], isolation: str = "read_committed") -> Iterator[Message]:
-    """Every record that is there, of each partition in its order, to the end as of now."""
+    """Every record that is there, of each partition in its order, to the end as of now.
+
+    Raises RuntimeError where nothing comes for a minute, but for errors.
+    """
     left = {partition: end for partition, end in _ends_at_last(servers, topics).items() if end}
     consumer = _reader(servers, isolation)
     consumer.assign([TopicPartition(topic, number, 0) for topic, number in left])
-    seen_s = monotonic()
+    seen_s, error = monotonic(), ""
     try:
         while left:
             for message in consumer.consume(1000, 1.0):
+                if (trouble := message.error()) is not None and trouble.code() != KafkaError._PARTITION_EOF:
+                    error = trouble.str()
+                    continue
                 seen_s = monotonic()
-                if message.error() is None:
+                if trouble is None:
                     yield message
-                elif message.error().code() == KafkaError._PARTITION_EOF:
+                else:
                     _note_end(left, message)
             if monotonic() - seen_s > _PATIENCE_S:
-                raise RuntimeError(f"nothing more can be read of {left}: is a transaction open?")
+                raise RuntimeError(f"nothing more can be read of {left}: {error or 'is a transaction open?'}")
     finally:
         consumer.close()
 
@@ -190,7 +202,8 @@ def _reader(servers: str, isolation: str, group: str = "chaos-verifier") -> Cons
             "bootstrap.servers": servers,
             "group.id": group,
             "isolation.level": isolation,
-            "auto.offset.reset": "earliest",
+            # A record that is not there is an error, and nothing to be passed over.
+            "auto.offset.reset": "error",
             "enable.auto.commit": False,
             "enable.partition.eof": True,
             "log_level": 0,

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 from typing import Any
@@ -26,12 +26,16 @@ _SHARE = 0.1
 _LOST = 0.3
 """Of those, how many never come."""
 _LATE_S = 0.5
+_FROZEN_MS = 15_000
+"""How late a broker may take what it has been sent, if it is frozen meanwhile (plan.py)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """A request that came late: whose, what it was, and between which times the broker had it."""
+    """A request that came late, or may have: whose, what it was, and between which times the broker had it."""
 
+    request: bytes = field(repr=False)
+    """With its length of four bytes."""
     client: str
     api: int
     from_ms: int
@@ -50,6 +54,8 @@ class Wire:
         self.broken = 0
         """How many connections broke that were in use."""
         self.late: list[Late] = []
+        self.unanswered: list[Late] = []
+        """Commits of offsets that the broker was sent, and whose answers the end of their connection cost."""
         self.connections: set[_FromWorker] = set()
         self.under_way: set[asyncio.Task[None]] = set()
         self._random = Random(number)
@@ -61,8 +67,7 @@ class Wire:
 
     def breaks_with(self, request: bytes) -> bool:
         """Whether the connection breaks with this request, which then comes late or never."""
-        (api,) = struct.unpack_from(">h", request, 4)
-        if not self.unsteady or api not in WRITES or self._random.random() >= _SHARE:
+        if not self.unsteady or _api(request) not in WRITES or self._random.random() >= _SHARE:
             return False
         self.broken += 1
         if self._random.random() >= _LOST:
@@ -76,7 +81,6 @@ class Wire:
 
     async def _bring(self, request: bytes, after_s: float) -> None:
         """The broker's answer goes nowhere. Where the broker dies meanwhile, so does the request."""
-        api, length = struct.unpack_from(">h", request, 4)[0], struct.unpack_from(">h", request, 12)[0]
         await asyncio.sleep(after_s)
         from_ms = _now_ms()
         with suppress(OSError):
@@ -84,7 +88,7 @@ class Wire:
             writer.write(request)
             await reader.read(1)
             writer.close()
-        self.late.append(Late(request[14 : 14 + length].decode(), api, from_ms, _now_ms()))
+        self.late.append(_late(request, from_ms, _now_ms()))
 
 
 class _FromWorker(asyncio.Protocol):
@@ -94,6 +98,8 @@ class _FromWorker(asyncio.Protocol):
         self._wire = wire
         self._read = bytearray()
         self._to_broker: asyncio.WriteTransport | None = None
+        self._commits: dict[bytes, tuple[bytes, int]] = {}
+        """Those under way by their correlation ids, and when they were passed on, in ms."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -125,10 +131,17 @@ class _FromWorker(asyncio.Protocol):
             if self._wire.breaks_with(request):
                 self.end()
                 return
+            if _api(request) == OFFSET_COMMIT:
+                self._commits[request[8:12]] = request, _now_ms()
             self._to_broker.write(request)
+
+    def answered(self, answer: bytes) -> None:
+        self._commits.pop(answer[4:8], None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._wire.connections.discard(self)
+        late = (_late(request, sent_ms, _now_ms() + _FROZEN_MS) for request, sent_ms in self._commits.values())
+        self._wire.unanswered.extend(late)
         if self._to_broker is not None:
             self._to_broker.close()
 
@@ -139,20 +152,33 @@ class _FromWorker(asyncio.Protocol):
 class _FromBroker(asyncio.Protocol):
     def __init__(self, other: _FromWorker) -> None:
         self._other = other
+        self._read = bytearray()
 
     def data_received(self, data: bytes) -> None:
         self._other.transport.write(data)
+        self._read += data
+        for answer in _whole(self._read):
+            self._other.answered(answer)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._other.transport.close()
 
 
 def _whole(read: bytearray) -> Iterator[bytes]:
-    """Take the requests that are whole off what was read. Each begins with its length of four bytes."""
+    """Take the messages that are whole off what was read. Each begins with its length of four bytes."""
     while len(read) >= 4 and len(read) >= (end := 4 + struct.unpack_from(">i", read)[0]):
-        request = bytes(read[:end])
+        message = bytes(read[:end])
         del read[:end]
-        yield request
+        yield message
+
+
+def _api(request: bytes) -> int:
+    return int.from_bytes(request[4:6])
+
+
+def _late(request: bytes, from_ms: int, to_ms: int) -> Late:
+    (length,) = struct.unpack_from(">h", request, 12)
+    return Late(request, request[14 : 14 + length].decode(), _api(request), from_ms, to_ms)
 
 
 def _now_ms() -> int:
@@ -194,6 +220,11 @@ class Wires:
     @property
     def late(self) -> list[Late]:
         return [late for wire in self._wires for late in wire.late]
+
+    @property
+    def unanswered(self) -> list[Late]:
+        """Commits that may have come late: the broker was sent them, and their connections ended before its answers."""
+        return [late for wire in self._wires for late in wire.unanswered]
 
     @property
     def quiet(self) -> bool:

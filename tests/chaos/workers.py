@@ -33,9 +33,13 @@ class Combination:
         return f"{self.delivery}, {self.protocol}{order}{replay}"
 
     @property
+    def exactly_once(self) -> bool:
+        return self.delivery == "exactly-once"
+
+    @property
     def allowed(self) -> frozenset[str]:
         """What the verifier counts and the worker never promised."""
-        repeats = {"repeated", "held_back"} if self.delivery == "at-least-once" else set()
+        repeats: set[str] = set() if self.exactly_once else {"repeated", "held_back"}
         return frozenset(repeats | ({"out_of_order"} if self.order == "none" else set()))
 
     def flags(self, cluster: Cluster, topics: Topics, port: int, name: str) -> list[str]:
@@ -78,11 +82,14 @@ class WorkerProcess:
         self._command = [sys.executable, "-m", module, *words]
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
+        self._log_from = 0
+        """Where the log of the process begins: before it is what those before it said."""
 
     def start(self) -> None:
         assert self.exited() is not None
         if self._log.exists() and self._log.stat().st_size > _LOG_BYTES:
             self._log.rename(self._log.with_suffix(".before.log"))
+        self._log_from = self._log.stat().st_size if self._log.exists() else 0
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(self._command, cwd=_ROOT, stdout=log, stderr=log, env={**os.environ})
 
@@ -100,8 +107,16 @@ class WorkerProcess:
             self._process.kill()
             self._process.wait()
 
-    def last_words(self) -> str:
-        """The last line of its log."""
+    def said(self) -> str:
+        """What its process logged, since it was started."""
         with self._log.open("rb") as log:
-            log.seek(max(0, self._log.stat().st_size - 4000))
-            return log.read().decode("utf-8", "replace").strip().rpartition("\n")[2]
+            log.seek(self._log_from)
+            return log.read().decode("utf-8", "replace")
+
+    def last_words(self) -> str:
+        """The last line of that."""
+        return last_line(self.said())
+
+
+def last_line(said: str) -> str:
+    return said.strip().rpartition("\n")[2]

@@ -1,12 +1,14 @@
-"""Records of `__consumer_offsets`, of every version of their schemas."""
+"""Records of `__consumer_offsets`, of every version of their schemas, and the requests that bring them."""
 
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import pytest
 
-from tests.chaos.offsets import parse_key, parse_value
+from tests.chaos.offsets import parse_key, parse_request, parse_value
+from tests.unit.chaos.offset_commits import TAGS, commit_request
 
 EPOCH, WHEN, NEVER = (struct.pack(*each) for each in ((">i", 7), (">q", 1_700_000_000_000), (">q", -1)))
 
@@ -51,3 +53,22 @@ def test_long_metadata_has_a_length_of_two_bytes() -> None:
 def test_an_unknown_version_is_an_error_and_not_read_wrongly() -> None:
     with pytest.raises(ValueError, match="version 5"):
         parse_value(struct.pack(">hq", 5, 1) + EPOCH)
+
+
+@pytest.mark.parametrize("version", [8, 9])
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"instance": "static"}, {"metadata": ""}, {"metadata": "x" * 4000}, {"tags": TAGS, "metadata": "é"}],
+)
+def test_a_request_has_a_group_and_offsets_of_partitions(version: int, more: dict[str, Any]) -> None:
+    topics = {"one": {0: 5, 7: 2**40}, "two": {3: 0}}
+    assert parse_request(commit_request("group", topics, version=version, **more)) == (
+        "group",
+        [("one", 0, 5), ("one", 7, 2**40), ("two", 3, 0)],
+    )
+
+
+@pytest.mark.parametrize("version", [7, 10])
+def test_a_request_of_an_unknown_version_is_an_error_and_not_read_wrongly(version: int) -> None:
+    with pytest.raises(ValueError, match=f"version {version}"):
+        parse_request(commit_request("group", {}, version=version))

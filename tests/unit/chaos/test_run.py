@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -12,10 +13,11 @@ from tests.chaos.run import Run
 
 
 class FakeArena:
-    """Notes what is done to it. Workers that are to stop do so when they are asked for the `stops`th time."""
+    """Notes what is done to it, which can be from `ready_s` on. A worker that is to stop is asked `stops` times."""
 
-    def __init__(self, *, whole: bool = True, stops: int = 1) -> None:
+    def __init__(self, *, whole: bool = True, stops: int = 1, ready_s: float = 0.0) -> None:
         self.whole = whole
+        self.ready_s = ready_s
         self.stops = stops
         self.now: list[tuple[str, str, int]] = []
         self.most = 0
@@ -24,7 +26,7 @@ class FakeArena:
         self.given_up: list[Action] = []
 
     def begin(self, action: Action) -> bool:
-        if "broker" in action.fault and not self.whole:
+        if time.monotonic() < self.ready_s or ("broker" in action.fault and not self.whole):
             return False
         victim = (action.group, "", 0) if "broker" in action.fault else (action.group, str(action.fault), action.target)
         assert victim not in self.now
@@ -111,6 +113,15 @@ def test_a_worker_that_does_not_stop_is_waited_for_and_then_given_up(monkeypatch
     never = FakeArena(stops=10_000)
     run(never, stopped, 0.2)
     assert never.given_up[:1] == never.ended == stopped
+
+
+def test_a_worker_has_its_time_to_stop_from_when_it_was_told_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not from when that was planned: what cannot be done yet is put off."""
+    monkeypatch.setattr(room, "_STOPS_WITHIN_S", 0.45)
+    arena = FakeArena(stops=3, ready_s=time.monotonic() + 0.6)
+    stopped = [Action(0.0, 0.05, Fault.WORKER_STOPPED, 0, "g")]
+    run(arena, stopped, 1.0)
+    assert (arena.ended, arena.given_up) == (stopped, [])
 
 
 def test_a_whole_plan_is_gone_through() -> None:

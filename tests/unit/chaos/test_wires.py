@@ -6,7 +6,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -15,14 +15,16 @@ import pytest
 from tests.chaos import wires as room
 from tests.chaos.wires import OFFSET_COMMIT, Wires
 from tests.kafka_server import Broker
+from tests.unit.chaos.offset_commits import commit_request
 
 METADATA = 3
 
 
 class Echo:
-    """Answers each piece with the same, and keeps all that came."""
+    """Answers each piece with the same, and keeps all that came. Or answers it with what it is told."""
 
     def __init__(self) -> None:
+        self.answer: bytes | None = None
         self.door = socket.create_server(("127.0.0.1", 0))
         self.got = bytearray()
         threading.Thread(target=self._let_in, daemon=True).start()
@@ -36,7 +38,7 @@ class Echo:
         with suppress(OSError):
             while data := client.recv(65536):
                 self.got += data
-                client.sendall(data)
+                client.sendall(data if self.answer is None else self.answer)
         client.close()
 
     def close(self) -> None:
@@ -79,9 +81,9 @@ def answer(connection: socket.socket, length: int) -> bytes:
     return data
 
 
-def until_late(wires: Wires) -> None:
+def until(some: Callable[[], object]) -> None:
     deadline_s = time.monotonic() + 10
-    while not wires.late:
+    while not some():
         assert time.monotonic() < deadline_s
         time.sleep(0.01)
 
@@ -107,10 +109,10 @@ def test_on_an_unsteady_wire_a_request_that_writes_breaks_its_connection_and_com
         assert answer(connection, len(read)) == read
         connection.sendall(write + behind)
         assert answer(connection, 1) == b""
-    until_late(wires)
+    until(lambda: wires.late)
     assert bytes(echo.got) == read + write
     (late,) = wires.late
-    assert (late.client, late.api) == ("me", OFFSET_COMMIT)
+    assert (late.client, late.api, late.request) == ("me", OFFSET_COMMIT, write)
     assert wires.broken == 1
     wires.unsteady(0, on=False)
     with worker(wires) as connection:
@@ -143,6 +145,25 @@ def test_a_wire_that_is_cut_breaks_all_connections_and_lets_none_be_made_until_i
         after.sendall(sent)
         assert answer(after, len(sent)) == sent
     assert wires.broken == 1
+
+
+def test_a_commit_whose_connection_ends_before_its_answer_may_come_late(wires: Wires, echo: Echo) -> None:
+    before, after = (commit_request("g", {"in": {0: n}}, correlation=n) for n in (7, 8))
+    echo.answer = struct.pack(">iih", 6, 7, 0)
+    sent_ms = int(time.time() * 1000)
+    with worker(wires) as connection:
+        connection.sendall(before)
+        assert answer(connection, 10) == echo.answer
+        echo.answer = b""
+        connection.sendall(after + request(METADATA))
+        until(lambda: len(echo.got) == len(before) + len(after) + len(request(METADATA)))
+        wires.cut(0, on=True)
+        assert answer(connection, 1) == b""
+    until(lambda: wires.unanswered)
+    (late,) = wires.unanswered
+    assert (late.client, late.api, late.request) == ("me", OFFSET_COMMIT, after)
+    assert sent_ms <= late.from_ms < late.to_ms
+    assert wires.late == []
 
 
 def test_where_no_broker_listens_a_connection_ends_at_once(wires: Wires, echo: Echo) -> None:
