@@ -201,7 +201,8 @@ async def test_what_another_replay_of_its_id_has_left_in_its_topic_is_said(broke
     made = await replayed(broker, ten, mine)
     assert "records already" not in job(broker, ten, mine).heading(), "it is known"
     group = made.plan.settings.kafka.group_id
-    broker.admin().delete_consumer_groups([group])[group].result(timeout=PATIENCE_S)
+    admin = broker.admin()
+    admin.delete_consumer_groups([group])[group].result(timeout=PATIENCE_S)
     made = job(broker, ten, mine)
     assert f"{outputs(made)[0]} has 10 records already, of a replay of this id" in made.heading()
     assert "records already" not in job(broker, ten, replace(mine, output=ten.results)).heading()

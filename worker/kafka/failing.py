@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 from confluent_kafka import Message
 
@@ -26,6 +27,12 @@ class Failing:
             now_s = time.monotonic()
             since_s = now_s - self.seconds((topic, number), now_s)
             self._since_s[topic, number] = (since_s, now_s)
+
+    def lasts(self, partitions: Iterable[Partition]) -> None:
+        """What was said of these holds, though nothing more is said of it."""
+        for partition in partitions:
+            now_s = time.monotonic()
+            self._since_s[partition] = (now_s - self.seconds(partition, now_s), now_s)
 
     def clear(self, record: Message) -> None:
         """A record came of its partition."""

@@ -1,4 +1,4 @@
-"""Which of the assigned partitions are fetched, and from where: paused, held, not begun yet, read again."""
+"""Which of the assigned partitions are fetched, and from where: paused, held, shunned, not begun yet, read again."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ class Fetching:
         """Whether nothing is fetched at all."""
         self.held: set[Partition] = set()
         """What is left alone even where others are fetched."""
+        self.shunned: set[Partition] = set()
+        """What is left alone until it is assigned anew, since what comes next cannot be read."""
 
     def assign(self, partitions: Collection[Partition]) -> None:
         """Take what was just assigned, of which nothing is read until it is begun. To be called in the assign callback.
@@ -36,6 +38,7 @@ class Fetching:
     def stop(self, partitions: Collection[Partition]) -> None:
         """Fetch nothing of these until they are begun."""
         self._begun.difference_update(partitions)
+        self.shunned.difference_update(partitions)
         self._consumer.pause([TopicPartition(*partition) for partition in partitions])
 
     def begin(self, start: TopicPartition) -> bool:
@@ -47,9 +50,18 @@ class Fetching:
         if not self._seek(start):
             return False
         self._begun.add((start.topic, start.partition))
-        if not self.paused and (start.topic, start.partition) not in self.held:
+        if not self.paused and self._is_open((start.topic, start.partition)):
             self._consumer.resume([start])
         return True
+
+    def shun(self, partition: Partition) -> None:
+        """Leave a partition alone until it is assigned anew, since what comes next in it cannot be read.
+
+        librdkafka would go on behind it, or at an offset that it takes damaged bytes for, and then not at all until the
+        next assignment (seen in 2.16).
+        """
+        self.shunned.add(partition)
+        self._consumer.pause(self._assigned(partition.__eq__))
 
     def pause(self) -> None:
         """Stop fetching; polls go on. Throws the prefetch away, so it is for sustained pressure only."""
@@ -75,7 +87,7 @@ class Fetching:
             self._seek(TopicPartition(topic, number, offsets[topic, number]))
 
     def _is_open(self, partition: Partition) -> bool:
-        return partition in self._begun and partition not in self.held
+        return partition in self._begun and partition not in self.held and partition not in self.shunned
 
     def _assigned(self, wanted: Callable[[Partition], bool]) -> list[TopicPartition]:
         return [TopicPartition(*each) for each in partitions_of(self._consumer.assignment()) if wanted(each)]

@@ -41,7 +41,7 @@ _OWNED = {
     "fetch.max.bytes": "write kafka.prefetch_bytes",
     "max.partition.fetch.bytes": "write kafka.prefetch_bytes",
     "message.max.bytes": "write kafka.max_record_bytes",
-    "check.crcs": "leave it out: librdkafka passes over a batch whose checksum is wrong, as if it held no records",
+    "check.crcs": "leave it out: the worker has checksums compared, so that it passes over no damaged record",
     "enable.partition.eof": "leave it out: the worker waits at the end of a partition",
     "test.mock.num.brokers": "leave it out: use `image-worker demo` for an embedded cluster",
 }

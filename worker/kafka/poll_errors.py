@@ -40,6 +40,10 @@ _MEMBER_OVER = tuple(
 _ID_TAKEN = KafkaError(KafkaError.UNRELEASED_INSTANCE_ID).str()
 
 
+_DAMAGE = {KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION, KafkaError._NOT_IMPLEMENTED}
+"""A checksum that is wrong; what was to be decompressed; a format that there is not."""
+
+
 class Gap(Fatal):
     """The records at a position are gone. What came before it can still be settled, and is, before the worker stops."""
 
@@ -52,6 +56,11 @@ def is_member_over(error: KafkaError) -> bool:
     where the coordinator fails at a heartbeat (seen once on Apache Kafka 4.3.1, in a group of both protocols).
     """
     return error.code() == KafkaError._FATAL and any(text in error.str() for text in _MEMBER_OVER)
+
+
+def is_damage(error: KafkaError) -> bool:
+    """Whether a batch of records was fetched that is damaged, be it where a broker keeps it."""
+    return error.code() in _DAMAGE
 
 
 def is_id_taken(error: KafkaError) -> bool:

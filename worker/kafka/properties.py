@@ -70,6 +70,8 @@ def consumer_properties(settings: KafkaSettings) -> dict[str, Any]:
         **({"group.instance.id": settings.group_instance_id} if settings.group_instance_id else {}),
         # A position that is not there any more stops the worker: it never jumps. Starts are in starts.py.
         "auto.offset.reset": "error",
+        # Else librdkafka passes over what it cannot make out in a damaged batch, without a word (seen in 2.16).
+        "check.crcs": True,
         # A partition that was added to the topic is found this soon; its records wait meanwhile.
         "topic.metadata.refresh.interval.ms": 30_000,
         "enable.auto.commit": False,

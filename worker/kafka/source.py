@@ -17,7 +17,7 @@ from worker.kafka.failing import Failing, place
 from worker.kafka.fetching import Fetching
 from worker.kafka.ledger import Partition, Position
 from worker.kafka.member import Listener, Member
-from worker.kafka.poll_errors import fatal, is_id_taken, is_member_over
+from worker.kafka.poll_errors import fatal, is_damage, is_id_taken, is_member_over
 from worker.kafka.properties import patience_s, poll_interval_s
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.topic_id import TopicWatch
@@ -58,6 +58,7 @@ class Source:
         What failed in one of them is raised from here.
         """
         self._watch.look()
+        self.failing.lasts(self.fetching.shunned)
         message = self._member.poll(timeout_s)
         if message is None or (self._window is not None and not self._window.takes(message)):
             return None
@@ -67,10 +68,17 @@ class Source:
         if self._can_begin_anew(error):
             self._begin_anew(error)
             return None
+        partition = (message.topic() or "", message.partition() or 0)
+        if partition in self.fetching.shunned:
+            # Where its damaged bytes led librdkafka.
+            return None
         if (end := fatal(self._settings, self._member.client, message)) is not None:
             raise end
         self.failing.note(message)
-        log.warning("kafka.poll_error", error=error.str(), code=error.name(), at=place(message))
+        hint = {"next": "read no more of the partition until it is assigned anew"} if is_damage(error) else {}
+        log.warning("kafka.poll_error", error=error.str(), code=error.name(), at=place(message), **hint)
+        if is_damage(error):
+            self.fetching.shun(partition)
         if error.code() == KafkaError._MAX_POLL_EXCEEDED:
             self._member.expire()
         return None

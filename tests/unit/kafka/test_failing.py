@@ -51,6 +51,17 @@ def test_one_that_was_not_said_for_a_minute_has_passed_and_another_one_is_new(cl
     assert failing.seconds(A, clock[0]) == 1
 
 
+def test_what_nothing_more_is_said_of_lasts_where_it_is_known_to(clock: list[float]) -> None:
+    failing = Failing()
+    failing.note(error_of(*A))
+    failing.note(error_of(*B))
+    for _ in range(5):
+        clock[0] += 30
+        failing.lasts([A])
+    assert failing.seconds(A, clock[0]) == 150
+    assert failing.seconds(B, clock[0]) == 0
+
+
 def test_a_record_of_the_partition_ends_it_and_one_of_another_does_not(clock: list[float]) -> None:
     failing = Failing()
     failing.note(error_of(*A))

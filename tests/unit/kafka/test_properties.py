@@ -7,6 +7,7 @@ from confluent_kafka import Producer
 
 from worker.kafka.properties import (
     asking_properties,
+    consumer_properties,
     patience_s,
     transactional_properties,
     untransacted_properties,
@@ -62,6 +63,8 @@ def test_outcomes_are_handed_in_without_a_wait_however_long_an_outage_lasts() ->
             KafkaSettings(producer_properties={name: 1})
 
 
-def test_a_batch_whose_checksum_is_wrong_may_not_be_passed_over() -> None:
+@pytest.mark.parametrize("value", [True, False])
+def test_checksums_are_compared_whatever_an_operator_says(value: bool) -> None:
+    assert consumer_properties(KafkaSettings())["check.crcs"] is True
     with pytest.raises(ValueError, match=r"check\.crcs' may not be set here: leave it out"):
-        KafkaSettings(consumer_properties={"check.crcs": True})
+        KafkaSettings(consumer_properties={"check.crcs": value})
