@@ -18,6 +18,7 @@ from tests.chaos.events import Event
 KINDS = (
     "lost",
     "unmarked",
+    "torn",
     "unknown",
     "repeated",
     "out_of_order",
@@ -87,7 +88,8 @@ class Verdict:
     outcomes: int = 0
     lost: int = 0
     unmarked: int = 0
-    """Lost by the brokers (unmarked.py)."""
+    torn: int = 0
+    """Lost or done again by the brokers, both (torn.py)."""
     unknown: int = 0
     """Outcomes of events that there are not, or that were not to be done."""
     repeated: int = 0
@@ -107,6 +109,8 @@ class Verdict:
     places: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     missing: list[Place] = field(default_factory=list)
     """The events that are lost."""
+    again: list[tuple[Found, Found]] = field(default_factory=list)
+    """In exactly-once, the outcomes that are repeats, each with the one before."""
 
     def note(self, kind: str, where: str) -> None:
         setattr(self, kind, getattr(self, kind) + 1)
@@ -119,22 +123,30 @@ class Verdict:
         self.lost = len(self.missing)
         self.places["lost"] = [_place(event) for event in self.missing[:100]]
 
-    def blame_the_brokers(self, events: Collection[Place], at_most: int) -> None:
-        """These are lost by the brokers, and by nobody else. So many are not: they are lost, whoever did it."""
+    def note_repeated(self, pairs: Iterable[tuple[Found, Found]]) -> None:
+        """These are repeats, each with the one before, and no others."""
+        self.again = list(pairs)
+        self.repeated = len(self.again)
+        self.places["repeated"] = [f"{outcome} after {before}" for outcome, before in self.again[:100]]
+
+    def blame_the_brokers(self, kind: str, events: Collection[Place], at_most: int) -> None:
+        """That these are lost or repeated is the brokers' doing. Of so many it is not, whoever did it."""
         if len(events) > at_most:
             return
         for event in events:
-            self.note("unmarked", _place(event))
+            self.note(kind, _place(event))
         self.note_lost([event for event in self.missing if event not in events])
+        if self.again:
+            self.note_repeated([pair for pair in self.again if pair[0].event not in events])
 
     def missed(self, allowed: Collection[str] = ()) -> list[str]:
         """The aims that were missed.
 
-        What is `allowed` is none, nor what the brokers lost, nor that an image took too long now and then. Of repeats
+        What is `allowed` is none, nor what the brokers did, nor that an image took too long now and then. Of repeats
         there may be as many as events, where they are allowed: one for five is usual.
         """
         most: dict[str, float] = dict.fromkeys(allowed, inf)
-        most |= {"given_up": self.events // 100, "unmarked": inf}
+        most |= {"given_up": self.events // 100, "unmarked": inf, "torn": inf}
         if "repeated" in allowed:
             most["repeated"] = self.events
         return [kind for kind in KINDS if getattr(self, kind) > most.get(kind, 0)]
@@ -172,11 +184,10 @@ def audit(
     _compare_ids(found, ids, verdict)
     _compare_contents(found, events, verdict)
     first: dict[Place, Found] = {}
-    for outcome in found:
-        if outcome.event in first:
-            verdict.note("repeated", f"{outcome} after {first[outcome.event]}")
-        else:
-            first[outcome.event] = outcome
+    before = [(outcome, first.setdefault(outcome.event, outcome)) for outcome in found]
+    verdict.note_repeated((outcome, earlier) for outcome, earlier in before if earlier is not outcome)
+    if not exactly_once:
+        verdict.again.clear()
     asked = [(partition, offset) for partition, end in ends.items() for offset in range(end)]
     verdict.note_lost(event for event in asked if event not in first)
     for place, outcome in first.items():

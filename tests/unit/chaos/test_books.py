@@ -79,26 +79,39 @@ def test_an_outcome_of_an_event_that_there_is_not_is_unknown_and_is_never_allowe
 def test_what_the_brokers_lost_is_counted_apart_and_is_no_aim_that_was_missed() -> None:
     verdict = audit(ENDS, history()[2:], COMMITS)
     assert verdict.missing == [(0, 0), (0, 1)]
-    verdict.blame_the_brokers({(0, 1)}, at_most=1)
+    verdict.blame_the_brokers("unmarked", {(0, 1)}, at_most=1)
     assert counts(verdict) == {"lost": 1, "unmarked": 1}
     assert (verdict.places["lost"], verdict.places["unmarked"]) == (
         ["partition 0, offset 0"],
         ["partition 0, offset 1"],
     )
     assert verdict.missed() == ["lost"]
-    verdict.blame_the_brokers({(0, 0)}, at_most=1)
+    verdict.blame_the_brokers("unmarked", {(0, 0)}, at_most=1)
     assert verdict.missed() == []
+
+
+def test_what_the_brokers_had_done_again_is_counted_apart_and_only_where_nothing_may_be_repeated() -> None:
+    repeats = [replace(outcome(0, offset, at=50 + offset), offset=90 + offset) for offset in (0, 1, 1)]
+    verdict = audit(ENDS, [*history(), *repeats], COMMITS, exactly_once=True)
+    assert counts(verdict) == {"repeated": 3}
+    assert [later.event for later, _ in verdict.again] == [(0, 0), (0, 1), (0, 1)]
+    verdict.blame_the_brokers("torn", {(0, 1)}, at_most=1)
+    assert counts(verdict) == {"repeated": 1, "torn": 1}
+    assert verdict.missed() == ["repeated"]
+    verdict.blame_the_brokers("torn", {(0, 0)}, at_most=1)
+    assert verdict.missed() == []
+    assert audit(ENDS, [*history(), *repeats], COMMITS).again == []
 
 
 def test_the_brokers_are_not_blamed_for_more_than_their_deaths_explain() -> None:
     verdict = audit(ENDS, history()[2:], COMMITS)
-    verdict.blame_the_brokers({(0, 0), (0, 1)}, at_most=1)
+    verdict.blame_the_brokers("unmarked", {(0, 0), (0, 1)}, at_most=1)
     assert counts(verdict) == {"lost": 2}
 
 
 def test_where_so_much_is_lost_that_not_all_is_noted_a_place_is_known_whoever_is_to_blame() -> None:
     verdict = audit({0: 101}, [], committed({0: 101}))
-    verdict.blame_the_brokers({(0, offset) for offset in range(100)}, at_most=1000)
+    verdict.blame_the_brokers("unmarked", {(0, offset) for offset in range(100)}, at_most=1000)
     assert counts(verdict) == {"lost": 1, "unmarked": 100}
     assert verdict.places["lost"] == ["partition 0, offset 100"]
 

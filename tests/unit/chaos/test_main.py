@@ -37,7 +37,7 @@ def whole(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
     whole.producer.acknowledged = Counter({str(ONE): 6, str(TWO): 6})
     monkeypatch.setattr(room, "arena", lambda *_: nullcontext(whole))
     monkeypatch.setattr(room, "Run", lambda *_: Mock(**{"settle.return_value": []}))
-    monkeypatch.setattr(room, "_unmarked", lambda _whole, _books, verdict: set(verdict.missing))
+    monkeypatch.setattr(room, "_blamed", lambda _whole, _books, doubtful: {"unmarked": doubtful, "torn": set()})
     return whole
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tests.chaos.unmarked import Batch, State, batches, is_torn, is_unmarked, states
+from tests.chaos.torn import Batch, State, batches, is_torn, is_unmarked, states
 
 LANE = ("dead", 5)
+OFFSETS = ("__consumer_offsets", 3)
 PREPARE_COMMIT, PREPARE_ABORT, COMPLETE_COMMIT, COMPLETE_ABORT = 2, 3, 4, 5
 OLD, NEW, OTHER = (2004, 172), (2004, 175), (1011, 9)
 
@@ -46,7 +47,7 @@ def test_what_the_tool_tells_is_understood() -> None:
         State(OLD, PREPARE_COMMIT, 1795852980602, frozenset({("dead", 6), ("dead", 5), ("results", 1)}), 1795852976645),
         State(OLD, COMPLETE_COMMIT, 1795853012224, frozenset()),
     ]
-    assert is_unmarked(LANE, 595, batches(DUMP.splitlines()), states(NOTED.splitlines()))
+    assert is_unmarked(LANE, 595, lambda _: list(batches(DUMP.splitlines())), states(NOTED.splitlines()))
 
 
 def records(producer: tuple[int, int] = OLD) -> Batch:
@@ -81,10 +82,21 @@ COMMITTED = (State(OLD, PREPARE_COMMIT, 110, frozenset({LANE})), State(OLD, COMP
 def test_a_record_is_lost_by_the_brokers_where_its_commit_was_complete_and_its_partition_has_no_end_of_it(
     there: list[Batch], noted: tuple[State, ...], unmarked: bool
 ) -> None:
-    assert is_unmarked(LANE, 12, there, noted) is unmarked
+    assert is_unmarked(LANE, 12, lambda _: there, noted) is unmarked
 
 
-OFFSETS = ("__consumer_offsets", 3)
+@pytest.mark.parametrize(
+    ("offsets", "unmarked"),
+    [([end(OLD, "COMMIT")], False), ([end(NEW, "ABORT")], True), ([], True), ([end(OTHER, "COMMIT")], True)],
+)
+def test_a_record_is_done_again_by_the_brokers_where_the_partition_of_its_offsets_has_no_end(
+    offsets: list[Batch], unmarked: bool
+) -> None:
+    noted = (State(OLD, PREPARE_COMMIT, 110, frozenset({LANE, OFFSETS}), 90), COMMITTED[1])
+    here = [records(), end(OLD, "COMMIT")]
+    assert is_unmarked(LANE, 12, lambda lane: here if lane == LANE else offsets, noted) is unmarked
+
+
 ONGOING = 1
 NEXT = (2004, 173)
 """The same producer, fenced."""

@@ -29,7 +29,7 @@ Lane = tuple[str, int]
 """A topic and a partition."""
 
 _TOOL = "org.apache.kafka.tools.DumpLogSegments"
-_STATES = "__transaction_state"
+_STATES, _OFFSETS = "__transaction_state", "__consumer_offsets"
 _PREPARE_COMMIT, _PREPARE_ABORT, _COMPLETE_COMMIT = 2, 3, 4
 _BATCH = re.compile(
     r"baseOffset: (\d+) lastOffset: (\d+) .*producerId: (-?\d+) producerEpoch: (-?\d+) .*"
@@ -90,19 +90,23 @@ def states(lines: Iterable[str]) -> Iterator[State]:
             yield State(producer, data["transactionStatus"], int(match[1]), lanes, start_ms)
 
 
-def is_unmarked(lane: Lane, offset: int, there: Iterable[Batch], noted: Iterable[State]) -> bool:
-    """Whether a record is of a transaction that was called committed, and has no end in its partition. PURE."""
-    own = list(there)
+def is_unmarked(lane: Lane, offset: int, there: Callable[[Lane], Sequence[Batch]], noted: Iterable[State]) -> bool:
+    """Whether a record is of a transaction that was called committed, and has no end in its partition. PURE.
+
+    Or none in that of its offsets, which is why its events are done again.
+    """
+    own = there(lane)
     record = _with(offset, own)
     if record is None:
         return False
-    same = (b for b in own if b.first > offset and b.end is not None and b.producer[0] == record.producer[0])
-    end = next(same, None)
-    if end is not None and end.producer == record.producer:
-        return False
     after = [each for each in noted if each.producer == record.producer and each.at_ms >= record.at_ms]
     ended = next((n for n, each in enumerate(after) if each.status == _PREPARE_COMMIT and lane in each.lanes), None)
-    return ended is not None and any(each.status == _COMPLETE_COMMIT for each in after[ended:])
+    if ended is None or all(each.status != _COMPLETE_COMMIT for each in after[ended:]):
+        return False
+    id_, state = record.producer[0], after[ended]
+    end = next((b for b in own if b.first > offset and b.end is not None and b.producer[0] == id_), None)
+    of_offsets = [_end(id_, state.start_ms, there(each)) for each in state.lanes if each[0] == _OFFSETS]
+    return any(each is None or each.producer != record.producer for each in (end, *of_offsets))
 
 
 def is_torn(lane: Lane, offset: int, there: Callable[[Lane], Sequence[Batch]], noted: Iterable[State]) -> bool:
@@ -142,7 +146,7 @@ class Logs:
 
     def is_unmarked(self, lane: Lane, offset: int) -> bool:
         """Whether the record there is of such a transaction."""
-        return is_unmarked(lane, offset, self._there(lane), self._noted)
+        return is_unmarked(lane, offset, self._there, self._noted)
 
     def is_torn(self, lane: Lane, offset: int) -> bool:
         """Likewise."""
