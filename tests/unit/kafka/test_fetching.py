@@ -82,6 +82,27 @@ def test_nothing_is_read_of_a_partition_that_is_not_begun(consumer: Consumer, ow
     assert read(consumer, 5) == [(1, offset) for offset in range(1, 6)]
 
 
+def test_what_is_shunned_is_left_alone_whatever_is_done_until_it_is_assigned_anew(
+    consumer: Consumer, owner: Producer
+) -> None:
+    fetching = Fetching(consumer)
+    fetching.begin(OTHER)
+    fetching.assign([SECOND])
+    wait_for(lambda: fetching.begin(START), "it is begun")
+    fetching.shun(SECOND)
+    for touch in (fetching.pause, fetching.resume, lambda: fetching.hold({SECOND}), lambda: fetching.hold(set())):
+        touch()
+        owner.produce("images", value=b"record", partition=0)
+        assert owner.flush(PATIENCE_S) == 0
+    fetching.rewind({SECOND: 0})
+    assert fetching.begin(START)
+    assert read(consumer, 5) == [(0, offset) for offset in range(1, 6)]
+    assert consumer.poll(2 * SLOW_MS / 1000) is None
+    fetching.stop([SECOND])
+    wait_for(lambda: fetching.begin(START), "it is begun")
+    assert read(consumer, 1) == [(1, 1)]
+
+
 @pytest.mark.parametrize("paused", [True, False])
 def test_what_is_begun_while_it_may_not_be_read_is_read_when_it_may(consumer: Consumer, paused: bool) -> None:
     fetching = Fetching(consumer)
