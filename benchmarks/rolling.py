@@ -3,7 +3,7 @@
 Each worker is told to stop (SIGTERM) and started again, one after the other, the next one once the last has its
 partitions. A partition stands still from the first event that waits to its next outcome: what is counted is the
 longest time between two outcomes, of the broker's own clock, while events were there. The bar is the drain deadline
-and one heartbeat (issue 6), for each group protocol, with and without static membership.
+and one heartbeat (issue 6), in each guarantee, for each group protocol, with and without static membership.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import pairwise, product, starmap
 
 from confluent_kafka import Message, Producer
 
@@ -46,14 +46,26 @@ class Rolled:
         return self.repeated / self.events
 
 
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """What the workers are set to."""
+
+    delivery: str
+    protocol: str
+    static: bool
+
+    def __str__(self) -> str:
+        return f"{self.delivery}, {self.protocol}, {'static' if self.static else 'dynamic'} members"
+
+
 def run(quick: bool) -> Report:
-    ways = list(product(("classic", "consumer"), (False, True)))
+    ways = list(starmap(_Way, product(("exactly-once", "at-least-once"), ("classic", "consumer"), (False, True))))
     ways, count = (ways[-1:], _QUICK_WORKERS) if quick else (ways, _WORKERS)
     with stage() as parts:
-        found = {way: _roll(parts, count, *way) for way in ways}
+        found = {way: _roll(parts, count, way) for way in ways}
     reached = all(
-        rolled.standstill_s <= _DRAIN_S + _HEARTBEAT_S[protocol] and rolled.share < 0.01
-        for (protocol, _), rolled in found.items()
+        rolled.standstill_s <= _DRAIN_S + _HEARTBEAT_S[way.protocol] and rolled.share < 0.01
+        for way, rolled in found.items()
     )
     longest = max(rolled.standstill_s for rolled in found.values())
     repeats = max(rolled.share for rolled in found.values())
@@ -65,20 +77,16 @@ def run(quick: bool) -> Report:
         {
             "workers, partitions, events/s": f"{count}, {_PARTITIONS}, {_RATE:.0f}",
             "drain deadline s": _DRAIN_S,
-            **{_name(*way): _shown(rolled) for way, rolled in found.items()},
+            **{str(way): _shown(rolled) for way, rolled in found.items()},
         },
     )
-
-
-def _name(protocol: str, static: bool) -> str:
-    return f"{protocol}, {'static' if static else 'dynamic'} members"
 
 
 def _shown(rolled: Rolled) -> str:
     return f"{rolled.standstill_s:.2f} s, {rolled.repeated} of {rolled.events} repeated ({rolled.share:.2%})"
 
 
-def _roll(parts: Stage, count: int, protocol: str, static: bool) -> Rolled:
+def _roll(parts: Stage, count: int, way: _Way) -> Rolled:
     """Restart every worker once, under load."""
     topics = parts.cluster.topics(_PARTITIONS)
     results = f"appended-{topics.results}"
@@ -86,7 +94,7 @@ def _roll(parts: Stage, count: int, protocol: str, static: bool) -> Rolled:
     topics = Topics(topics.input, results, topics.dead_letters, topics.group)
     with Reader(parts.cluster, [results]) as reader:
         with ExitStack() as stack:
-            workers = [_Worker(parts, topics, protocol, static, number) for number in range(count)]
+            workers = [_Worker(parts, topics, way, number) for number in range(count)]
             for worker in workers:
                 stack.callback(worker.end)
                 worker.start()
@@ -95,7 +103,7 @@ def _roll(parts: Stage, count: int, protocol: str, static: bool) -> Rolled:
             with _load(parts.cluster.bootstrap_servers, topics.input) as produced:
                 reader.until_events(count * _PARTITIONS, _PATIENCE_S)
                 for worker in workers:
-                    print(f"  {_name(protocol, static)}: restart of worker {worker.number}", flush=True)
+                    print(f"  {way}: restart of worker {worker.number}", flush=True)
                     worker.stop()
                     worker.start()
                     worker.wait_until_assigned()
@@ -122,9 +130,10 @@ def _measured(seen: Sequence[Message], events: int) -> Rolled:
 class _Worker:
     """One of the workers, in one process after the other."""
 
-    def __init__(self, parts: Stage, topics: Topics, protocol: str, static: bool, number: int) -> None:
-        instance = [f"kafka.group_instance_id=worker-{number}"] if static else []
-        flags = parts.cluster.flags(topics, f"kafka.group_protocol={protocol}", *instance)
+    def __init__(self, parts: Stage, topics: Topics, way: _Way, number: int) -> None:
+        instance = [f"kafka.group_instance_id=worker-{number}"] if way.static else []
+        own = (f"kafka.delivery={way.delivery}", f"kafka.group_protocol={way.protocol}", *instance)
+        flags = parts.cluster.flags(topics, *own)
         self._flags = [*(each for each in flags if "session.timeout" not in each), f"kafka.drain_deadline_s={_DRAIN_S}"]
         self._log = RESULTS / f"rolling-{number}.log"
         self._process: subprocess.Popen[bytes] | None = None

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections import defaultdict
 from dataclasses import dataclass
 
 import pytest
 from confluent_kafka import Message
+from structlog.typing import EventDict
 
-from tests.clusters import Cluster, Reader, Topics, event, header, source_of
+from tests.clusters import PATIENCE_S, Cluster, Reader, Topics, event, header, source_of
 from tests.workers import running, until
+from worker.app import Worker
+from worker.models.classifier import PixelBatch, ScoreBatch
+from worker.testing import FreeClassifier
 
 PROTOCOLS = ["classic", "consumer"]
 
@@ -56,6 +61,24 @@ def assert_in_order(messages: list[Message]) -> None:
         lanes[message.topic(), message.partition(), partition].append(offset)
     for offsets in lanes.values():
         assert offsets == sorted(offsets)
+
+
+def firsts(messages: list[Message]) -> list[Message]:
+    """Of each event the first outcome, in the order in which they came."""
+    found: dict[tuple[int, int], Message] = {}
+    for message in messages:
+        found.setdefault(source_of(message), message)
+    return list(found.values())
+
+
+def taken_in(worker: Worker, topics: Topics) -> float:
+    """How many records a worker took in: more than there are events, where some were read again."""
+    return worker.metrics.registry.get_sample_value("image_worker_records_total", {"topic": topics.input}) or 0
+
+
+def given_up(logs: list[EventDict]) -> bool:
+    """Whether a rebalance has taken a partition from someone."""
+    return any(line["event"] == "kafka.revoked" and line["partitions"] for line in logs)
 
 
 async def test_every_event_has_exactly_one_outcome_in_order_and_its_offset_committed(way: Way) -> None:
@@ -112,11 +135,12 @@ async def test_a_dead_letter_is_the_record_as_it_came_and_says_why(cluster: Clus
     assert "6e 6f 20" in (header(message, "__connect.errors.exception.message") or "")
 
 
-async def test_a_tombstone_is_passed_on_as_a_tombstone(cluster: Cluster) -> None:
-    topics = cluster.topics()
-    cluster.produce(topics.input, [{"key": b"k", "value": None}])
-    async with running(cluster.settings(topics)):
-        (message,) = await outcomes(cluster, topics, 1)
+@pytest.mark.parametrize("way", [EMBEDDED[0], REAL[2]], indirect=True)
+async def test_a_tombstone_is_passed_on_as_a_tombstone(way: Way) -> None:
+    topics = way.cluster.topics()
+    way.cluster.produce(topics.input, [{"key": b"k", "value": None}])
+    async with running(way.cluster.settings(topics, *way.flags)):
+        (message,) = await outcomes(way.cluster, topics, 1)
     assert (message.topic(), message.key(), message.value()) == (topics.results, b"k", None)
 
 
@@ -131,25 +155,43 @@ async def test_an_action_with_a_topic_of_its_own_has_its_classifications_there(c
     assert json.loads(message.value() or b"")["decision"]["action"] == "block"
 
 
+class Gate(FreeClassifier):
+    """A model that answers while it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open = threading.Event()
+        self.open.set()
+
+    def predict(self, batch: PixelBatch) -> ScoreBatch:
+        self.open.wait(PATIENCE_S)
+        return super().predict(batch)
+
+
 @pytest.mark.parametrize("way", [EMBEDDED[1], REAL[0], REAL[2]], indirect=True)
-async def test_a_second_worker_takes_its_share_and_gives_it_back_and_nothing_is_lost(way: Way) -> None:
+async def test_a_second_worker_takes_its_share_and_gives_it_back_and_nothing_is_lost_or_taken_in_twice(
+    way: Way, logs: list[EventDict]
+) -> None:
     cluster, topics = way.cluster, way.cluster.topics()
     settings = cluster.settings(topics, *way.flags)
+    model = Gate()
     with Reader(cluster, [topics.results, topics.dead_letters]) as reader:
-        async with running(settings) as first:
+        async with running(settings, model) as first:
             await until(lambda: len(first.status()["assignment"]) == 4, "the first worker has all partitions")
+            model.open.clear()
             cluster.produce(topics.input, mixed(200))
+            await until(lambda: taken_in(first, topics) == 200, "it works on all there is")
             async with running(settings) as second:
+                await until(lambda: given_up(logs), "it gives some up in the middle of that")
+                model.open.set()
                 await until(lambda: len(second.status()["assignment"]) == 2, "the second worker has its share")
                 cluster.produce(topics.input, mixed(200))
-                seen = await asyncio.to_thread(reader.until, 400)
-                counts = [
-                    worker.metrics.registry.get_sample_value("image_worker_records_total", {"topic": topics.input})
-                    for worker in (first, second)
-                ]
+                await asyncio.to_thread(reader.until, 400)
             await until(lambda: len(first.status()["assignment"]) == 4, "the first worker has all of them again")
             cluster.produce(topics.input, mixed(200))
             seen = await asyncio.to_thread(reader.until, 600)
-    assert all(counts), "both worked"
-    assert len(seen) == len({source_of(message) for message in seen}) == 600, "drained at each hand-over: no repeats"
+    both = [taken_in(first, topics), taken_in(second, topics)]
+    assert all(both), "both worked"
+    assert sum(both) == 600, "what was given up was not drained"
+    assert len(seen) == len({source_of(message) for message in seen}) == 600
     assert cluster.committed(topics) == cluster.ends(topics.input)

@@ -11,16 +11,18 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Message, Producer, TopicPartition
 
-from tests.broker.bench import ONCE, bench, member, outcomes, passed
+from tests.broker.bench import ONCE, Bench, bench, member, outcomes, passed
 from tests.broker.test_delivery import assert_in_order, mixed
-from tests.broker.test_faults import Member, wait_for
+from tests.broker.test_faults import Member, alter, wait_for
 from tests.clusters import PATIENCE_S, Cluster, Reader, event, header, source_of
+from tests.unit.kafka.books import record
 from tests.workers import running, until, worker_process
 from worker.errors import Fatal
 from worker.kafka import refused_offsets, transactions
 from worker.kafka.ledger import Partition, Position, Settlement
 from worker.kafka.progress import Progress
 from worker.kafka.transactions import Aborted
+from worker.records import Outcome, OutgoingRecord
 
 pytestmark = pytest.mark.broker
 
@@ -228,7 +230,7 @@ def test_a_partition_that_the_coordinator_does_not_know_for_long_ends_the_worker
     assert passed(whole) == []
 
 
-async def test_refused_outcomes_become_dead_letters_in_the_transaction_of_their_neighbours(broker: Cluster) -> None:
+async def test_refused_outcomes_become_dead_letters_and_cost_no_neighbour(broker: Cluster) -> None:
     topics = broker.topics(partitions=1)
     broker.create("compacted-" + topics.results, partitions=1, config={"cleanup.policy": "compact"})
     records = [event(number) for number in range(100)]
@@ -246,3 +248,31 @@ async def test_refused_outcomes_become_dead_letters_in_the_transaction_of_their_
     assert len(seen) == len(sources(seen)) == 100
     assert_in_order(seen)
     assert broker.committed(topics) == {0: 100}
+
+
+def test_a_dead_letter_in_the_place_of_a_refused_outcome_is_aborted_with_its_neighbours(broker: Cluster) -> None:
+    with bench(broker) as whole:
+        outputs = [whole.topics.results, whole.topics.dead_letters]
+        alter(broker, whole.topics.results, "cleanup.policy", "compact")
+        settlement = with_a_neighbour(whole, whole.settlement())
+        with Reader(broker, outputs, committed=False) as dirty:
+
+            def positions(settlement: Settlement) -> Mapping[Partition, Position]:
+                """A rebalance takes the partition away when both are published, and the offsets are not sent."""
+                published = {message.topic() for message in dirty.rest()}
+                return {} if published == set(outputs) else whole.ledger.positions(settlement)
+
+            wait_for(lambda: whole.settle(settlement, positions), "nothing is left to do")
+        for topic in outputs:
+            broker.produce(topic, [{"key": "later", "value": None}])
+        assert [message.key() for message in broker.read(outputs, 2)] == [b"later"] * 2
+
+
+def with_a_neighbour(whole: Bench, settlement: Settlement) -> Settlement:
+    """Beside an outcome without a key, which a compacted topic refuses, that of the next record, with one."""
+    ticket = whole.ledger.open(record((whole.topics.input, 0), 1), now_s=0, size_bytes=0)
+    assert ticket is not None
+    value = b'{"source": {"partition": 0, "offset": 1}}'
+    outgoing = OutgoingRecord(whole.topics.results, b"key", value, ())
+    whole.ledger.finish(ticket, Outcome("classification", outgoing, action="allow"))
+    return Settlement((*settlement.tickets, ticket))

@@ -1,4 +1,4 @@
-"""What a crash, a hand-over, a standstill and an outage may not do, on a real Apache Kafka."""
+"""What load, a crash, an outage and outcomes that are refused may not do, on a real Apache Kafka."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import asyncio
 import json
 import signal
 import time
-from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from queue import Queue
 
 import pytest
+from aiohttp import web
 from confluent_kafka import Producer
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 
 from tests import kafka_server
 from tests.broker.test_delivery import assert_in_order, mixed
-from tests.clusters import PATIENCE_S, Cluster, Reader, Topics, event, header, source_of
+from tests.clusters import PATIENCE_S, Cluster, Reader, Topics, event, header, jpeg, source_of
 from tests.workers import running, until, worker_process
 from worker.kafka.deadletter import DeadLetters
 from worker.kafka.delivery import open_sink
@@ -30,11 +32,35 @@ from worker.testing import FreeClassifier
 pytestmark = pytest.mark.broker
 
 
-async def test_five_thousand_events_have_exactly_one_outcome_each_in_order(broker: Cluster) -> None:
+@asynccontextmanager
+async def a_late_host() -> AsyncIterator[int]:
+    """Its port. It serves a picture, but not at once: what came later overtakes whoever asks for it."""
+
+    async def serve(_: web.BaseRequest) -> web.Response:
+        await asyncio.sleep(0.1)
+        return web.Response(body=jpeg(100), content_type="image/jpeg")
+
+    runner = web.ServerRunner(web.Server(serve), shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize("delivery", ["at-least-once", pytest.param("exactly-once", marks=pytest.mark.long)])
+async def test_five_thousand_events_have_exactly_one_outcome_each_in_order(broker: Cluster, delivery: str) -> None:
     topics = broker.topics()
-    broker.produce(topics.input, mixed(5000))
-    async with running(broker.settings(topics, "kafka.group_protocol=consumer")):
-        seen = await asyncio.to_thread(broker.read, [topics.results, topics.dead_letters], 5000, patience_s=120)
+    async with a_late_host() as port:
+        records = mixed(5000)
+        for number in range(0, 5000, 30):
+            records[number] = event(number, url=f"http://127.0.0.1:{port}/late.jpg")
+        broker.produce(topics.input, records)
+        reach = ('images.allow_networks=["127.0.0.0/8"]', f"images.ports=[{port}]")
+        flags = (f"kafka.delivery={delivery}", "kafka.group_protocol=consumer", *reach)
+        async with running(broker.settings(topics, *flags)):
+            seen = await asyncio.to_thread(broker.read, [topics.results, topics.dead_letters], 5000, patience_s=120)
     assert len(seen) == len({source_of(message) for message in seen}) == 5000
     assert_in_order(seen)
     assert broker.committed(topics) == broker.ends(topics.input)
@@ -108,56 +134,6 @@ def wait_for(condition: object, what: str) -> None:
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < deadline_s, what
         time.sleep(0.01)
-
-
-@pytest.mark.parametrize("protocol", ["classic", "consumer"])
-def test_the_late_result_of_a_former_owner_moves_no_offset_and_is_not_published(broker: Cluster, protocol: str) -> None:
-    topics = broker.topics(partitions=2)
-    flags = (f"kafka.group_protocol={protocol}", "kafka.drain_deadline_s=0.2")
-    broker.produce(topics.input, [{**event(n), "partition": n % 2} for n in range(4)])
-    with Member(broker, topics, *flags) as former:
-        held = [former.tickets.get(timeout=PATIENCE_S) for _ in range(4)]
-        with Member(broker, topics, *flags) as owner:
-            taken = [owner.tickets.get(timeout=PATIENCE_S) for _ in range(2)]
-            moved = taken[0].partition
-            wait_for(lambda: len(former.abandoned) == 2, "the former owner gave the partition up")
-            for ticket in taken:
-                owner.finish(ticket, "owner")
-            wait_for(lambda: broker.committed(topics).get(moved[1]) == 2, "the new owner commits")
-            for ticket in held:
-                former.finish(ticket, "former")
-            wait_for(lambda: void(former) == 2, "the late results are void")
-            wait_for(lambda: broker.committed(topics) == {0: 2, 1: 2}, "the kept partition is committed")
-            seen = broker.read([topics.results], 4)
-    assert Counter(json.loads(message.value() or b"")["by"] for message in seen) == {"owner": 2, "former": 2}
-
-
-def void(member: Member) -> float | None:
-    return member.metrics.registry.get_sample_value("image_worker_void_outcomes_total")
-
-
-def test_a_worker_that_stood_still_past_the_groups_patience_commits_nothing_it_held(
-    broker: Cluster, tmp_path: Path
-) -> None:
-    topics = broker.topics()
-    flags = broker.flags(topics)
-    broker.produce(topics.input, mixed(3000))
-    outputs = [topics.results, topics.dead_letters]
-    with Reader(broker, outputs) as reader, worker_process(flags, tmp_path / "zombie.log") as zombie:
-        reader.until(100)
-        zombie.send_signal(signal.SIGSTOP)
-        before = broker.committed(topics)
-        with worker_process(flags, tmp_path / "heir.log"):
-            reader.until_events(3000)
-            wait_for(lambda: broker.committed(topics) == broker.ends(topics.input), "the heir commits it all")
-            zombie.send_signal(signal.SIGCONT)
-            broker.produce(topics.input, mixed(100))
-            reader.until_events(3100)
-            reader.rest()
-            wait_for(lambda: broker.committed(topics) == broker.ends(topics.input), "no offset moved back")
-    assert sum(before.values()) < 3000, "the standstill came too late to show anything"
-    assert len(reader.ids) == 3100
-    assert all(len(ids) == 1 for ids in reader.ids.values())
 
 
 async def test_a_broker_that_goes_away_and_comes_back_costs_nothing() -> None:
