@@ -26,7 +26,7 @@ _ROUNDS = 3
 
 
 def run(quick: bool) -> Report:
-    count = 400 if quick else 4000
+    count = 200 if quick else 4000
     with stage() as parts:
         rounds = [_round(parts, count, number) for number in range(1 if quick else _ROUNDS)]
     ratio, same_work = _median(rounds, "default"), _median(rounds, "exact")

@@ -18,7 +18,7 @@ _GUARANTEES = ("at-least-once", "exactly-once")
 
 
 def run(quick: bool) -> Report:
-    rounds, count, idle = (2, 500, 50) if quick else (8, 2500, 300)
+    rounds, count, idle = (1, 300, 30) if quick else (8, 2500, 300)
     with stage() as parts:
         rates = _rates(parts, rounds, count)
         visible = {name: _visible_ms(parts, name, idle) for name in _GUARANTEES}

@@ -73,7 +73,7 @@ def five_hosts(folder: Path) -> Iterator[Places]:
 
 
 def run(quick: bool) -> Report:
-    count, rounds, flags = (500, 1, ("images.total_timeout_s=5",)) if quick else (6000, 2, ())
+    count, rounds, flags = (250, 1, ("images.total_timeout_s=5",)) if quick else (6000, 2, ())
     found: dict[str, list[float]] = {}
     whole_s: dict[str, list[float]] = {}
     reasons: Counter[str] = Counter()

@@ -20,7 +20,7 @@ from worker.models.settings import ModelSettings
 
 
 def run(quick: bool) -> Report:
-    count = 128 if quick else 512
+    count = 48 if quick else 512
     with stage() as parts:
         rounds = [_round(parts, count, number) for number in range(1 if quick else 3)]
     ratios = sorted(ours / bare for ours, bare in rounds)

@@ -28,7 +28,7 @@ _RATE = 60
 
 
 def run(quick: bool) -> Report:
-    count, backlog, rounds, hang_s = (300, 1500, 1, _QUICK_HANG_S) if quick else (3000, 8000, 2, _HANG_S)
+    count, backlog, rounds, hang_s = (120, 600, 1, _QUICK_HANG_S) if quick else (3000, 8000, 2, _HANG_S)
     seen: dict[int, list[list[float]]] = {0: [], hang_s: []}
     took: dict[int, list[float]] = {0: [], hang_s: []}
     with stage() as parts:

@@ -18,7 +18,7 @@ from benchmarks.stage import Stage, cpu_s, stage, wait_until_committed, worker
 
 
 def run(quick: bool) -> Report:
-    count = 500 if quick else 3000
+    count = 200 if quick else 3000
     with stage() as parts:
         ours = _measure(parts, count, [], "tests.free_worker")
         plain = {way: _measure(parts, count, [way], "benchmarks.plain_worker") for way in ("first", "pooled", "tuned")}

@@ -60,7 +60,7 @@ def restart(kafka: RealKafka, *brokers: Broker) -> None:
     for broker in brokers:
         broker.kill()
     for broker in brokers:
-        broker.start(kafka.classpath)
+        kafka.restart(kafka.brokers.index(broker))
     assert kafka.answers()
 
 

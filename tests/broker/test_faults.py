@@ -149,7 +149,7 @@ async def test_a_broker_that_goes_away_and_comes_back_costs_nothing() -> None:
                 kafka.brokers[0].kill()
                 assert len(reader.seen) < 3000, "the broker went too late to show anything"
                 await until(lambda: bool(worker.status()["not_ready"]), "the worker says that it waits")
-                kafka.brokers[0].start(kafka.classpath)
+                kafka.restart(0)
                 assert await asyncio.to_thread(kafka.answers)
                 await asyncio.to_thread(reader.until_events, 3000)
                 await asyncio.to_thread(reader.rest)
