@@ -288,13 +288,6 @@ def test_a_deterministic_model_gives_an_image_the_same_bits_whichever_come_with_
         torch.use_deterministic_algorithms(False)
 
 
-@pytest.fixture
-def _one_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not a pool of processes, each of which loads torch first."""
-    monkeypatch.setattr(torch._inductor.config, "compile_threads", 1)
-
-
-@pytest.mark.usefixtures("_one_compiler")
 def test_a_compiled_model_gives_the_same_scores_and_runs_only_the_sizes_it_was_compiled_for(tmp_path: Path) -> None:
     directory = checkpoints.save("vit", tmp_path, num_hidden_layers=1)
     pixels, expected = reference(directory, lambda logits: logits.softmax(-1))
@@ -309,7 +302,6 @@ def test_a_compiled_model_gives_the_same_scores_and_runs_only_the_sizes_it_was_c
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == compiled
 
 
-@pytest.mark.usefixtures("_one_compiler")
 def test_a_model_that_cannot_be_compiled_stops_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(torch._inductor.config.cpp, "cxx", ("no-such-compiler",))
