@@ -23,8 +23,10 @@ demo: install
 
 # Four processes, on two CPUs too: many tests wait for a broker. A file stays in one of them, since its tests share what is
 # dear to start; in their order, since those with a broker take longest. Threads of torch that wait for one another must
-# not do so on a CPU that another process could have.
+# not do so on a CPU that another process could have; and what it compiles, it compiles in its own process, not in a pool
+# of them, each of which loads torch first.
 test: export OMP_WAIT_POLICY := passive
+test: export TORCHINDUCTOR_COMPILE_THREADS := 1
 test: install
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
