@@ -19,6 +19,7 @@ from tests.clusters import PATIENCE_S, Cluster, event
 from tests.kafka_server import RealKafka
 from tests.proxy import Proxy
 from worker.kafka.offsets import TopicOffsets
+from worker.kafka.patience import patiently
 from worker.kafka.properties import asking_properties
 from worker.kafka.scout import Scout, Watermarks
 
@@ -86,7 +87,9 @@ def test_the_scout_says_that_there_is_no_leader_and_goes_on_when_there_is_one(
             scout.explore([(alone.topic, 0)], PATIENCE_S)
     finally:
         alone.mend()
-    assert scout.explore([(alone.topic, 0)], PATIENCE_S) == {(alone.topic, 0): Watermarks(0, 1)}
+    # A broker that was elected just now may not know it yet.
+    found = patiently(lambda: scout.explore([(alone.topic, 0)], PATIENCE_S), PATIENCE_S)
+    assert found == {(alone.topic, 0): Watermarks(0, 1)}
     assert not [line for line in logs if line["event"] == "kafka.partition_unknown"]
 
 
