@@ -13,6 +13,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import cache
 from pathlib import Path
 
 Started = Callable[[str], AbstractContextManager[subprocess.Popen[bytes] | None]]
@@ -31,6 +32,7 @@ def archive(classpath: str, started: Started) -> list[str]:
     return [f"-XX:SharedArchiveFile={path}"] if path.stat().st_size else []
 
 
+@cache
 def _path(classpath: str) -> Path:
     """By the Java and the jars that it is good for: of others the JVM makes no use."""
     java = subprocess.run(["java", "-version"], capture_output=True, check=True).stderr

@@ -15,6 +15,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Collection
 from itertools import product
 from pathlib import Path
 
@@ -24,11 +25,11 @@ from rich.status import Status
 from tests import kafka_server
 from tests.chaos import happened, table
 from tests.chaos.arena import Arena, arena
-from tests.chaos.books import Place, Verdict
+from tests.chaos.books import Found, Place, Verdict
 from tests.chaos.plan import Fault, plan
 from tests.chaos.run import Run
 from tests.chaos.torn import Logs
-from tests.chaos.verifier import Books, attempts, verify
+from tests.chaos.verifier import attempts, verify
 from tests.chaos.workers import Combination
 
 console = Console(width=180)
@@ -113,8 +114,9 @@ def _chaos(arguments: argparse.Namespace, folder: Path) -> list[str]:
 
 
 def _verdicts(whole: Arena, folder: Path, tell: Teller) -> tuple[dict[str, Verdict], list[str]]:
-    books = {name: group.books for name, group in whole.groups.items()}
-    found, unread = verify(whole.kafka.bootstrap_servers, books, whole.late_commits(), folder, tell)
+    books, servers = {name: group.books for name, group in whole.groups.items()}, whole.kafka.bootstrap_servers
+    found, unread = verify(servers, books, whole.late_commits(), folder, tell)
+    logs = Logs(whole.kafka.brokers[0].folder / "data", whole.kafka.classpath)
     killed = whole.done[Fault.ALL_BROKERS_KILLED]
     left = {"unmarked": _UNMARKED_A_DEATH * killed, "torn": _TORN_A_DEATH * (killed + whole.done[Fault.BROKER_KILLED])}
     for name, verdict in found.items():
@@ -122,16 +124,15 @@ def _verdicts(whole: Arena, folder: Path, tell: Teller) -> tuple[dict[str, Verdi
         if not doubtful:
             continue
         tell(f"looking at what the brokers did to what is lost or repeated of {name}")
-        for kind, events in _blamed(whole, books[name], doubtful).items():
+        written = list(attempts(servers, books[name], doubtful))
+        for kind, events in _blamed(logs, written).items():
             verdict.blame_the_brokers(kind, events, left[kind])
             left[kind] -= getattr(verdict, kind)
     return found, unread
 
 
-def _blamed(whole: Arena, books: Books, doubtful: set[Place]) -> dict[str, set[Place]]:
-    """Of these events, those of which the brokers ended a transaction in one way here and in another there."""
-    logs = Logs(whole.kafka.brokers[0].folder / "data", whole.kafka.classpath)
-    written = list(attempts(whole.kafka.bootstrap_servers, books, doubtful))
+def _blamed(logs: Logs, written: Collection[Found]) -> dict[str, set[Place]]:
+    """The events of these outcomes of which the brokers ended a transaction in one way here and in another there."""
     unmarked = {each.event for each in written if logs.is_unmarked(each.lane, each.offset)}
     torn = {each.event for each in written if logs.is_torn(each.lane, each.offset)}
     return {"unmarked": unmarked, "torn": torn - unmarked}

@@ -30,8 +30,6 @@ class Sample:
     """Records from the stretches of each partition's span."""
 
     records: tuple[SourceRecord, ...]
-    offsets: int
-    """How many offsets were read for them: more, where transaction markers and compaction left gaps."""
     expected: float | None
     """How many records there are in all, an estimate; None where nothing could be read of what there is."""
     expected_bytes: float | None
@@ -50,8 +48,7 @@ def take(settings: KafkaSettings, topic: str, spans: Mapping[int, Span], count: 
         _read(settings, topic, rounds)
     lanes = [lane for lanes in rounds for lane in lanes.values()]
     records = tuple(record for lane in lanes for record in lane.records)
-    offsets = sum(lane.reached - lane.start for lane in lanes)
-    return Sample(records, offsets, _in_all(lanes, lambda _: 1), _in_all(lanes, size_bytes))
+    return Sample(records, _in_all(lanes, lambda _: 1), _in_all(lanes, size_bytes))
 
 
 def _in_all(lanes: Sequence[_Lane], weigh: Callable[[SourceRecord], int]) -> float | None:
@@ -73,10 +70,9 @@ def _lanes(span: Span, each: int) -> list[_Lane]:
     if end - start <= _STRETCHES * each:
         return [_Lane(start, end, each * _STRETCHES, end - start)]
     edges = [start + (end - start) * nth // _STRETCHES for nth in range(_STRETCHES + 1)]
-    thirds = pairwise(edges)
     return [
         _Lane(first + (last - first - each) * nth // (_STRETCHES - 1), last, each, last - first)
-        for nth, (first, last) in enumerate(thirds)
+        for nth, (first, last) in enumerate(pairwise(edges))
     ]
 
 

@@ -58,7 +58,6 @@ class Source:
         What failed in one of them is raised from here.
         """
         self._watch.look()
-        self.failing.lasts(self.fetching.shunned)
         message = self._member.poll(timeout_s)
         if message is None or (self._window is not None and not self._window.takes(message)):
             return None

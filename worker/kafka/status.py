@@ -129,6 +129,7 @@ class Reporter:
         if now_s - self._reported_s < _INTERVAL_S:
             return
         self._reported_s = now_s
+        self.source.failing.lasts(self.source.fetching.shunned)
         statuses = tuple(self._status(partition, ticket, now_s) for partition, ticket in self.ledger.oldest())
         for status in statuses:
             labels = (status.topic, str(status.partition))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -110,7 +110,7 @@ async def rehearse(job: Job) -> Rehearsal:
     return Rehearsal(job.plan, taken, await _measure(job, taken.records))
 
 
-async def _measure(job: Job, records: Iterable[SourceRecord]) -> Measured:
+async def _measure(job: Job, records: Collection[SourceRecord]) -> Measured:
     """Take them through the worker's own chain, as many at once as the worker has."""
     settings = job.plan.settings
     async with AsyncExitStack() as stack:
@@ -118,13 +118,13 @@ async def _measure(job: Job, records: Iterable[SourceRecord]) -> Measured:
         if registry is not None:
             stack.push_async_callback(registry.close)
             await _look_up_the_schema(job, registry)
+        if not records:
+            return _measured((), 0.0)
         room = await stack.enter_async_context(open_chain(settings, Metrics(), job.classifier))
         codec, slots = EventDecoder(settings.events, registry), asyncio.Semaphore(settings.kafka.max_at_work)
         tasks = [asyncio.create_task(_through(each, codec, room.chain, slots)) for each in records]
         started_s = time.monotonic()
-        done = set[asyncio.Task[Rejected | Transient | None]]()
-        if tasks:
-            done, _ = await asyncio.wait(tasks, timeout=_MEASURE_S, return_when=asyncio.FIRST_EXCEPTION)
+        done, _ = await asyncio.wait(tasks, timeout=_MEASURE_S, return_when=asyncio.FIRST_EXCEPTION)
         took_s = time.monotonic() - started_s
         for task in tasks:
             task.cancel()

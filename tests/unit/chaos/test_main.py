@@ -37,7 +37,8 @@ def whole(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
     whole.producer.acknowledged = Counter({str(ONE): 6, str(TWO): 6})
     monkeypatch.setattr(room, "arena", lambda *_: nullcontext(whole))
     monkeypatch.setattr(room, "Run", lambda *_: Mock(**{"settle.return_value": []}))
-    monkeypatch.setattr(room, "_blamed", lambda _whole, _books, doubtful: {"unmarked": doubtful, "torn": set()})
+    monkeypatch.setattr(room, "attempts", lambda _servers, _books, doubtful: doubtful)
+    monkeypatch.setattr(room, "_blamed", lambda _logs, events: {"unmarked": set(events), "torn": set()})
     return whole
 
 

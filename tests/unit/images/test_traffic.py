@@ -139,6 +139,7 @@ async def test_hosts_that_stall_leave_room_for_those_that_do_not(hold: Any) -> N
     good = await hold(traffic, "good:80")
     await asyncio.wait_for(good.has_it.wait(), 10)
     await until(lambda: traffic.held_up == 4)
+    assert good.has_it.is_set()
 
 
 @pytest.mark.usefixtures("at_once")

@@ -76,7 +76,7 @@ class Broker:
     """Whether the last commit must be answered before the next."""
     failing: Failing = field(default_factory=Failing)
     waiting: Mapping[Partition, float] = field(default_factory=dict)
-    fetching: Any = field(default_factory=lambda: SimpleNamespace(paused=False))
+    fetching: Any = field(default_factory=lambda: SimpleNamespace(paused=False, shunned=set()))
 
     def high_watermark(self, partition: Partition) -> int | None:
         return None
