@@ -8,12 +8,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from unittest.mock import patch
 
 from confluent_kafka import ElectionType, TopicPartition
 from confluent_kafka.admin import PartitionMetadata
 
 from tests.clusters import PATIENCE_S, Cluster
 from tests.kafka_server import Broker, RealKafka
+from worker.kafka import transactions
 from worker.kafka.exactly_once import ExactlyOnceSink
 from worker.kafka.ledger import Partition, Position, Settlement
 from worker.kafka.sink import Group, Positions
@@ -43,7 +45,8 @@ class HeldSink:
         if self.reached.is_set() and not self.let_go.is_set():
             return False
         waits = self.armed.is_set() and not self.reached.is_set()
-        done = self._sink.settle(settlement, positions, group, 0.0 if waits else timeout_s)
+        with patch.object(transactions, "_LEAST_S", 0.0 if waits else transactions._LEAST_S):
+            done = self._sink.settle(settlement, positions, group, 0.0 if waits else timeout_s)
         if waits and not done and self._sink._transactions.phase is self._at:
             self.reached.set()
         return done

@@ -229,6 +229,7 @@ class Worker:
             trouble.append("the consumer group has assigned nothing yet")
         if self._kafka.reporter.broker_away:
             trouble.append("the broker does not acknowledge outcomes")
+            trouble += self._kafka.reporter.snapshot.replicas_missing
         if self._pipeline.outage is not None:
             trouble.append(f"records wait: {self._pipeline.outage}")
         trouble += self._kafka.reporter.snapshot.stuck

@@ -22,7 +22,7 @@ from worker.seen import Seen
 class Progress(Protocol):
     """Where something is on its way. A ticket is one."""
 
-    stage: str
+    stage: Stage
 
 
 @dataclass(frozen=True, slots=True)

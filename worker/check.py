@@ -126,7 +126,7 @@ def _decoders(confinement: Confinement) -> Finding:
 
 
 class _Progress:
-    stage: str = Stage.FETCH
+    stage: Stage = Stage.FETCH
 
 
 def _photograph(file_format: str) -> bytes:

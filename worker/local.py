@@ -84,7 +84,7 @@ _FIELDS = (
 
 @dataclass(slots=True)
 class _Progress:
-    stage: str = Stage.FETCH
+    stage: Stage = Stage.FETCH
 
 
 class LocalImages:

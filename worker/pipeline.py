@@ -154,7 +154,6 @@ class Pipeline:
             seen = await self._chain.classify(reference, ticket)
         except Rejected as rejected:
             return self._unscannable(ticket.record, reference, rejected, event_s)
-        ticket.stage = Stage.PUBLISH
         return self._classifications.make(
             ticket.record,
             reference,

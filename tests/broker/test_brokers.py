@@ -210,6 +210,8 @@ async def test_too_few_replicas_stall_the_worker_which_says_so_and_goes_on_when_
             kafka.brokers[2].kill()
             three.produce(topics.input, [event(1), event(2)])
             await until(lambda: AWAY in worker.status()["not_ready"], "it says so")
+            why = f"{topics.results}[0] has 2 of 3 replicas in sync"
+            await until(lambda: why in worker.status()["not_ready"], "and why")
             assert worker.metrics.registry.get_sample_value("image_worker_settlements_total", {"result": "again"})
             await asyncio.to_thread(restart, kafka, kafka.brokers[2])
             await assert_settled(three, topics, reader, once=delivery == "exactly-once")

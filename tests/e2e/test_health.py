@@ -170,6 +170,7 @@ async def test_status_shows_the_oldest_record_of_a_partition_and_its_stage_while
                 "oldest_age_s": oldest["oldest_age_s"],
                 "waiting_s": 0.0,
                 "failing_s": 0.0,
+                "failing": None,
             }
             assert oldest["oldest_age_s"] > 0
             assert found["in_flight"] == 2

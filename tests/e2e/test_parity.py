@@ -18,6 +18,7 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from tests.unit.models import checkpoints
+from worker.errors import Stage
 from worker.observe.metrics import Metrics
 from worker.opening import open_chain
 from worker.records import ImageReference
@@ -25,7 +26,7 @@ from worker.settings import resolve
 
 
 class Anywhere:
-    stage = ""
+    stage = Stage.FETCH
 
 
 def encoded() -> list[bytes]:

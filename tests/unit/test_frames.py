@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.clusters import jpeg
 from worker.chain import Classified
-from worker.errors import Reason, Rejected
+from worker.errors import Reason, Rejected, Stage
 from worker.models.classifier import Classifier, PixelBatch, ScoreBatch
 from worker.observe.metrics import Metrics
 from worker.opening import open_chain
@@ -26,7 +26,7 @@ DARK, DIM, LIGHT, BRIGHT = 20, 90, 150, 230
 
 
 class Progress:
-    stage = ""
+    stage = Stage.FETCH
 
 
 def animation(*greys: int) -> bytes:

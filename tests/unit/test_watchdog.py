@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 from structlog.typing import EventDict
 
+from worker.observe import watchdog as room
 from worker.observe.watchdog import Part, Watchdog
 
 
@@ -92,3 +93,19 @@ def test_a_thread_that_died_is_found_at_the_next_look(watching: Watching, end: t
     assert watching.found == ["the inference thread died"]
     watching.look(30)
     assert not watching.left, "what is dead keeps nobody from leaving"
+
+
+def test_a_log_that_nobody_reads_keeps_no_stuck_worker_alive(
+    watching: Watching, end: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "_WRITE_S", 0.01)
+    monkeypatch.setattr(room.log, "error", lambda *_words, **_more: end.wait())
+    watching.look(21)
+    assert watching.left == watching.found != []
+
+
+def test_a_watchdog_that_fails_ends_the_process(watching: Watching, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "_LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(watching.dog, "look", lambda _seconds: 1 / 0)
+    watching.dog._run()
+    assert watching.left == ["the watchdog failed: ZeroDivisionError('division by zero')"]

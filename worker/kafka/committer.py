@@ -17,11 +17,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 
+import structlog
 from confluent_kafka import KafkaError, KafkaException
 
 from worker.errors import Fatal
 from worker.kafka.ledger import Partition, Position
 from worker.kafka.progress import Progress, parse
+
+log = structlog.get_logger(__name__)
 
 _LOOK_AGAIN_S = 0.005
 
@@ -51,6 +54,9 @@ _HINTS = {
     KafkaError.OFFSET_METADATA_TOO_LARGE: "raise the brokers' offset.metadata.max.bytes to 4096",
 }
 
+UNKNOWN_S = 20.0
+"""How long the coordinator may not know a partition: a new one it does not know for a moment."""
+
 Send = Callable[[Mapping[Partition, Position]], None]
 Held = Callable[[Iterable[Partition], float], Mapping[Partition, Position]]
 
@@ -70,6 +76,8 @@ class Committer:
         """The highest offset that was ever sent of a partition."""
         self.unanswered = 0
         """Commits that were sent and neither taken nor refused yet, as far as was heard."""
+        self._unknown_s: float | None = None
+        """Since when the coordinator does not know a partition."""
         self.is_overdue = False
         """Whether there are such after a poll, which has told all answers that had come."""
 
@@ -111,10 +119,27 @@ class Committer:
             time.sleep(_LOOK_AGAIN_S)
         return True
 
-    def answered(self) -> None:
-        """Note that a commit was taken or refused."""
+    def answered(self, refusal: KafkaError | None = None) -> None:
+        """Note that a commit was taken, or why it was not. Raises Fatal where it never will be."""
         self.unanswered -= 1
         self.is_overdue = self.is_overdue and self.unanswered > 0
+        self._note_unknown(refusal)
+        if refusal is None:
+            return
+        # Of a client that is over a poll says why.
+        if not (self._unknown_s is not None or goes_again(refusal) or refusal.code() == KafkaError._FATAL):
+            raise never_committed(refusal)
+        log.warning("kafka.commit_refused", error=refusal.str(), code=refusal.name(), next="poll and try again")
+
+    def _note_unknown(self, refusal: KafkaError | None) -> None:
+        """Raises Fatal where a partition was not known for too long."""
+        if refusal is None or refusal.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+            self._unknown_s = None
+            return
+        now_s = time.monotonic()
+        self._unknown_s = self._unknown_s or now_s
+        if now_s - self._unknown_s >= UNKNOWN_S:
+            raise never_committed(refusal)
 
     def polled(self) -> None:
         """Note that a poll went by."""

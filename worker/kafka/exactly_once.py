@@ -64,7 +64,7 @@ class ExactlyOnceSink:
         """Whether a settlement's commit was asked for, and is not answered yet."""
         self._apart: Mapping[Partition, Position] | None = None
         """What is under way in a transaction without outcomes."""
-        self._refused = RefusedOffsets()
+        self._refused = RefusedOffsets(settings)
         self._aborted_s = self._again_s = -math.inf
         """When a transaction was aborted last, and when the next one may begin."""
 

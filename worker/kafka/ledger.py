@@ -29,7 +29,7 @@ from dataclasses import dataclass, field
 from itertools import islice, takewhile
 from operator import itemgetter
 
-from worker.errors import Fatal
+from worker.errors import Fatal, Stage
 from worker.kafka.progress import Progress, Span
 from worker.records import Outcome, SourceRecord
 
@@ -51,8 +51,8 @@ class Ticket:
     follows: int
     """The offset after the record before it: what lies between the two is no record."""
     outcome: Outcome | None = None
-    stage: str = "event"
-    """Where the record is on its way; written by the pipeline, shown in /status."""
+    stage: Stage = Stage.EVENT
+    """Where the record is on its way to an outcome; written by the pipeline."""
 
     @property
     def partition(self) -> Partition:

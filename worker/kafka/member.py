@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 
 from worker.kafka.aside import aside
 from worker.kafka.clients import ClientErrors, Throttle, open_client
-from worker.kafka.committer import Committer, goes_again, never_committed
+from worker.kafka.committer import Committer
 from worker.kafka.entries import checked, offsets_of, partitions_of
 from worker.kafka.fetching import Fetching
 from worker.kafka.goodbye import leave
@@ -209,11 +209,8 @@ class Member:
 
     def _on_commit(self, overall: KafkaError | None, partitions: list[TopicPartition]) -> None:
         def act() -> None:
-            self.committer.answered()
             # Each partition has an error of its own, and the first one says it.
-            errors = [overall, *(entry.error for entry in partitions)]
-            if refusal := next(filter(None, errors), None):
-                _refused(refusal)
+            self.committer.answered(next(filter(None, [overall, *(entry.error for entry in partitions)]), None))
 
         self._guarded(act)
 
@@ -243,15 +240,7 @@ class Member:
         try:
             self.client.commit(offsets=offsets_of(positions), asynchronous=True)
         except KafkaException as error:
-            self.committer.answered()
-            _refused(error.args[0])
-
-
-def _refused(error: KafkaError) -> None:
-    # Of a client that is over a poll says why.
-    if not goes_again(error) and error.code() != KafkaError._FATAL:
-        raise never_committed(error)
-    log.warning("kafka.commit_refused", error=error.str(), code=error.name(), next="poll and try again")
+            self.committer.answered(error.args[0])
 
 
 def _generation(consumer: Consumer) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Container, Iterable
 
 import structlog
 
@@ -42,13 +42,15 @@ class Publication:
         self._dropped: list[Ticket] = []
         """Those that librdkafka gave up: since this process stood still, or since the producer is over."""
 
-    def published(self, deadline_s: float) -> bool:
-        """Whether every outcome is acknowledged, by the deadline at the latest.
+    def published(self, owned: Callable[[], Container[Partition]], deadline_s: float) -> bool:
+        """Whether every outcome that is ours is acknowledged, by the deadline at the latest.
 
-        Raises Fatal where one is refused for good, and KafkaException where the producer has failed.
+        `owned` is asked before each time that some are handed in: those of other partitions are not, any more. Raises
+        Fatal where one is refused for good, and KafkaException where the producer has failed.
         """
         while True:
             if not self._publisher.waiting:
+                self._keep(owned())
                 self._hand_in()
             reported = self._publisher.flush(deadline_s)
             self._look_at_refused()
@@ -68,6 +70,12 @@ class Publication:
         refused = (ticket for ticket, _ in self._publisher.take_refused())
         left = {*self._publisher.waiting, *refused, *self._dropped, *self._again, *self._to_produce}
         return [ticket for ticket in self._tickets if ticket in left]
+
+    def _keep(self, owned: Container[Partition]) -> None:
+        """Drop those of other partitions that are not handed in yet."""
+        self._to_produce, self._again = (
+            deque(ticket for ticket in some if ticket.partition in owned) for some in (self._to_produce, self._again)
+        )
 
     def _hand_in(self) -> None:
         """As many as are one batch for a partition at most; or the next of those that were refused."""

@@ -11,13 +11,19 @@ from typing import Any
 from confluent_kafka import KafkaError
 
 from worker.errors import Fatal
-from worker.kafka.committer import never_committed
+from worker.kafka.committer import UNKNOWN_S, never_committed
+from worker.kafka.properties import patience_s
+from worker.kafka.settings import KafkaSettings
 from worker.kafka.transactions import Aborted
 
 _STALE_S = 60.0
-"""How long a generation may be refused without a rebalance that brings the next one."""
-_UNKNOWN_S = 20.0
-"""How long the coordinator may not know a partition: a new one it does not know for a moment."""
+"""How long a generation may be refused without a rebalance that brings the next one, at least."""
+_SESSIONS = 3
+"""So many of a classic group's members may die one after the other, each in the middle of a rebalance."""
+_HINTS = {
+    "classic": "members that came and died may hold it up: look at the group's other members, and start this one again",
+    "consumer": "brokers before 4.3 do so with kafka.group_protocol consumer: set it to classic",
+}
 
 _STALE = {
     KafkaError.ILLEGAL_GENERATION,
@@ -31,7 +37,10 @@ _FOR_GOOD = {KafkaError.OFFSET_METADATA_TOO_LARGE, KafkaError.INVALID_COMMIT_OFF
 class RefusedOffsets:
     """What was refused, and since when. Used by the Kafka thread alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: KafkaSettings) -> None:
+        sessions = _SESSIONS if settings.group_protocol == "classic" else 0
+        self._stale_after_s = max(_STALE_S, sessions * patience_s(settings))
+        self._hint = _HINTS[settings.group_protocol]
         self._stale: Any = None
         """A membership that the coordinator did not know any more."""
         self._stale_s: float | None = None
@@ -47,7 +56,7 @@ class RefusedOffsets:
             self._stale, self._stale_s = membership, None
         self.is_silent = aborted.code == KafkaError._TIMED_OUT
         self._note_unknown(aborted.code == KafkaError.UNKNOWN_TOPIC_OR_PART, sent_for)
-        is_gone = self._unknown is not None and time.monotonic() - self._unknown[1] >= _UNKNOWN_S
+        is_gone = self._unknown is not None and time.monotonic() - self._unknown[1] >= UNKNOWN_S
         if aborted.code is not None and (is_gone or aborted.code in _FOR_GOOD):
             raise never_committed(KafkaError(aborted.code)) from aborted
 
@@ -65,10 +74,10 @@ class RefusedOffsets:
             return False
         now_s = time.monotonic()
         self._stale_s = self._stale_s or now_s
-        if now_s - self._stale_s >= _STALE_S:
+        if now_s - self._stale_s >= self._stale_after_s:
             raise Fatal(
-                f"Kafka has refused this member's offsets for {_STALE_S:.0f} s and no rebalance came: brokers before "
-                "4.3 do so with kafka.group_protocol consumer: set it to classic; nothing was lost"
+                f"Kafka has refused this member's offsets for {self._stale_after_s:.0f} s and no rebalance came: "
+                f"{self._hint}; nothing was lost"
             )
         return True
 

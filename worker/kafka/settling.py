@@ -164,7 +164,7 @@ class Settling:
             self._reporter.settled(left, positions, self._took_s)
         else:
             throttled = self._sink.throttled or self._reading.throttled
-            self._reporter.settle_waits(len(settlement.tickets), throttled=throttled)
+            self._reporter.settle_waits(settlement.tickets, throttled=throttled)
 
     def drain(self, partitions: Sequence[Partition], poll: Callable[[], None] | None = None) -> None:
         """Settle what is in flight of these partitions, as far as it goes by one deadline for all of them.
@@ -231,4 +231,6 @@ class Settling:
         self.forget(tuple(reached))
         for partition, progress in reached.items():
             self._ledger.assign(partition, progress)
-        self._reading.rewind({partition: progress.base for partition, progress in reached.items()})
+        offsets = {partition: progress.base for partition, progress in reached.items()}
+        self._reporter.begun(offsets)
+        self._reading.rewind(offsets)

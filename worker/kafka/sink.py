@@ -107,15 +107,14 @@ class AtLeastOnceSink:
         return True
 
     def settle(self, settlement: Settlement, positions: Positions, group: Group, timeout_s: float) -> bool:
-        owned = positions(settlement)
         if settlement is not self._settlement:
             self._settlement = settlement
-            self._publication = self._publication_of(_ours(settlement.tickets, owned))
-        elif self._over or self._publication.is_stale(owned):
-            self._begin_again(owned)
+            self._publication = self._publication_of(settlement.tickets)
+        elif self._over or self._publication.is_stale(positions(settlement)):
+            self._begin_again()
         deadline_s = time.monotonic() + timeout_s
         try:
-            if not self._publication.published(deadline_s):
+            if not self._publication.published(lambda: positions(settlement), deadline_s):
                 return False
         except (KafkaException, SystemError) as exception:
             self._failed(exception)
@@ -136,8 +135,8 @@ class AtLeastOnceSink:
     def _publication_of(self, tickets: Iterable[Ticket]) -> Publication:
         return Publication(tickets, self._publisher, self._dead_letters, self._patience_s)
 
-    def _begin_again(self, owned: Mapping[Partition, Position]) -> None:
-        """Let a new producer begin with all that has no report and is still ours."""
+    def _begin_again(self) -> None:
+        """Let a new producer begin with all that has no report."""
         left = self._publication.left()
         self._gone.look(left, self._publisher, time.monotonic())
         try:
@@ -147,7 +146,7 @@ class AtLeastOnceSink:
         log.warning("kafka.producer_renewed", outcomes=len(left), next="publish what is still ours again")
         self._publisher = self._new_publisher()
         self._over = False
-        self._publication = self._publication_of(_ours(left, owned))
+        self._publication = self._publication_of(left)
 
     def _failed(self, exception: KafkaException | SystemError) -> None:
         """Let another producer go on, as far as that can help; a fatal error of librdkafka's is raised in a flush."""
@@ -155,7 +154,3 @@ class AtLeastOnceSink:
         if error is not None and verdict(error) is not Verdict.AGAIN:
             raise never_again(error) from exception
         self._over = True
-
-
-def _ours(tickets: Iterable[Ticket], owned: Mapping[Partition, Position]) -> Iterable[Ticket]:
-    return (ticket for ticket in tickets if ticket.partition in owned)

@@ -19,6 +19,7 @@ from worker.kafka.ledger import Partition, Position
 from worker.kafka.member import Listener, Member
 from worker.kafka.poll_errors import fatal, is_damage, is_id_taken, is_member_over
 from worker.kafka.properties import patience_s, poll_interval_s
+from worker.kafka.replicas import Replicas
 from worker.kafka.settings import KafkaSettings
 from worker.kafka.topic_id import TopicWatch
 from worker.kafka.window import Window
@@ -45,6 +46,7 @@ class Source:
         self.failing = Failing()
         """Partitions that cannot be fetched."""
         self._watch = TopicWatch(settings, replay=window is not None)
+        self.replicas = Replicas(self._watch.admin, settings.topics.input, self._watch.every_s)
         self._member = self._new_member()
         self._taken_s: float | None = None
         """Since when another member has our static id, as far as was heard."""

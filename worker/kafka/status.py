@@ -8,54 +8,15 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from worker.errors import Stage
 from worker.kafka.ledger import Ledger, Partition, Position, Ticket
 from worker.kafka.source import Source
-from worker.kafka.starts import Start
+from worker.kafka.standstill import PartitionStatus
 from worker.observe.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
 _INTERVAL_S = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionStatus:
-    """One assigned partition, as of the last report. Of one that is not begun nothing is known but for how long."""
-
-    topic: str
-    partition: int
-    in_flight: int
-    committed: int | None
-    lag: int | None
-    oldest_offset: int | None
-    oldest_stage: str | None
-    oldest_age_s: float
-    waiting_s: float = 0.0
-    """For how long it is assigned and not begun, since its start is not known."""
-    failing_s: float = 0.0
-    """For how long it cannot be fetched."""
-
-    @property
-    def standstill_s(self) -> float:
-        return max(self.oldest_age_s, self.waiting_s, self.failing_s)
-
-    @property
-    def standstill(self) -> str:
-        """What is not done and where it is, for the operator."""
-        if self.waiting_s:
-            return (
-                f"{self.topic}[{self.partition}] is assigned and not begun for {self.waiting_s:.0f} s: see "
-                "kafka.start_waits in the log"
-            )
-        if self.failing_s > self.oldest_age_s:
-            return (
-                f"{self.topic}[{self.partition}] cannot be fetched for {self.failing_s:.0f} s: see kafka.poll_error in "
-                "the log"
-            )
-        return (
-            f"{self.topic}[{self.partition}]@{self.oldest_offset} is unsettled for {self.oldest_age_s:.0f} s, "
-            f"at the stage {self.oldest_stage}"
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +27,9 @@ class Snapshot:
     in_flight: int = 0
     paused: bool = False
     stuck: tuple[str, ...] = ()
-    """A line for each partition whose oldest record is stuck, or that does not begin."""
+    """A line for each partition whose oldest record is stuck, that does not begin, or that cannot be fetched."""
+    replicas_missing: tuple[str, ...] = ()
+    """A line for each partition of outcomes that lacks some, while outcomes wait for the broker."""
 
 
 @dataclass(slots=True)
@@ -84,20 +47,25 @@ class Reporter:
     """Whether the broker has not let the sink begin yet, and so nothing is joined."""
     joined: bool = False
     """Whether the group has given this member its partitions (possibly none, where there are more members)."""
-    broker_away: bool = False
-    """Whether the settlement under way waits for the broker."""
+    _waits_for: frozenset[str] = frozenset()
+    """The topics of outcomes whose settlement waits for the broker."""
     _reported_s: float = 0.0
     _stuck: set[tuple[Partition, int | None]] = field(default_factory=set)
     """The records that were said to be stuck."""
     _committed: dict[Partition, int] = field(default_factory=dict)
 
-    def begun(self, starts: Mapping[Partition, Start]) -> None:
-        """Note that reading begins in these partitions."""
-        self._committed.update({partition: start.position.offset for partition, start in starts.items()})
+    @property
+    def broker_away(self) -> bool:
+        """Whether the settlement under way waits for the broker."""
+        return bool(self._waits_for)
+
+    def begun(self, offsets: Mapping[Partition, int]) -> None:
+        """Note that reading begins in these partitions, and where."""
+        self._committed.update(offsets)
 
     def settled(self, tickets: Sequence[Ticket], positions: Mapping[Partition, Position], took_s: float) -> None:
         """Note a settlement that is done: the tickets that left the ledger, and the offsets committed for them."""
-        self.broker_away = False
+        self._waits_for = frozenset()
         self.metrics.commits.labels("done").inc()
         self.metrics.settle_seconds.observe(took_s)
         self._committed.update({partition: position.offset for partition, position in positions.items()})
@@ -105,7 +73,7 @@ class Reporter:
             self._count(ticket)
         log.info("settled", outcomes=len(tickets), ms=round(took_s * 1000, 1), in_flight=self.ledger.in_flight)
 
-    def settle_waits(self, outcomes: int, *, throttled: bool) -> None:
+    def settle_waits(self, tickets: Sequence[Ticket], *, throttled: bool) -> None:
         """Note a settlement that could not be done in its time, and is tried again.
 
         A broker that throttles is not away: it has said so itself (kafka.throttled).
@@ -114,8 +82,8 @@ class Reporter:
         if throttled:
             return
         if not self.broker_away:
-            log.warning("kafka.settle_waits", outcomes=outcomes, next="try until the broker answers")
-        self.broker_away = True
+            log.warning("kafka.settle_waits", outcomes=len(tickets), next="try until the broker answers")
+        self._waits_for = frozenset(ticket.outcome.record.topic for ticket in tickets if ticket.outcome is not None)
 
     def forget(self, partitions: Sequence[Partition]) -> None:
         """Take partitions that were given up out of the metrics."""
@@ -130,12 +98,15 @@ class Reporter:
             return
         self._reported_s = now_s
         self.source.failing.lasts(self.source.fetching.shunned)
+        self.source.replicas.look(self._waits_for)
         statuses = tuple(self._status(partition, ticket, now_s) for partition, ticket in self.ledger.oldest())
         for status in statuses:
             labels = (status.topic, str(status.partition))
             self.metrics.oldest.labels(*labels).set(status.oldest_age_s)
-            self.metrics.lag.labels(*labels).set(status.lag or 0)
-        statuses += tuple(_not_begun(partition, now_s - since_s) for partition, since_s in self.source.waiting.items())
+            if status.lag is not None:
+                self.metrics.lag.labels(*labels).set(status.lag)
+        waiting = self.source.waiting.items()
+        statuses += tuple(PartitionStatus(*partition, waiting_s=now_s - since_s) for partition, since_s in waiting)
         for status in statuses:
             self.metrics.stuck.labels(status.topic, str(status.partition)).set(self._is_stuck(status))
         stuck = [*filter(self._is_stuck, statuses)]
@@ -143,7 +114,8 @@ class Reporter:
         self.metrics.in_flight.set(self.ledger.in_flight)
         self.metrics.in_flight_bytes.set(self.ledger.in_flight_bytes)
         lines = tuple(status.standstill for status in stuck)
-        self.snapshot = Snapshot(statuses, self.ledger.in_flight, self.source.fetching.paused, lines)
+        short = self.source.replicas.short
+        self.snapshot = Snapshot(statuses, self.ledger.in_flight, self.source.fetching.paused, lines, short)
 
     def _is_stuck(self, status: PartitionStatus) -> bool:
         return status.standstill_s >= self.stuck_after_s
@@ -152,11 +124,7 @@ class Reporter:
         """Log each stuck record once, and each partition that does not begin."""
         records = {((status.topic, status.partition), status.oldest_offset): status for status in stuck}
         for record in records.keys() - self._stuck:
-            log.error(
-                "record.stuck",
-                what=records[record].standstill,
-                next="see the lines before this of its stage, or of its start",
-            )
+            log.error("record.stuck", what=records[record].standstill, next=f"look at {records[record].look_at}")
         self._stuck = set(records)
 
     def _count(self, ticket: Ticket) -> None:
@@ -172,26 +140,26 @@ class Reporter:
     def _status(self, partition: Partition, oldest: Ticket | None, now_s: float) -> PartitionStatus:
         committed = self._committed.get(partition)
         high = self.source.high_watermark(partition)
+        failing_s, failing = self._failing(partition, now_s)
         return PartitionStatus(
             *partition,
             in_flight=self.ledger.in_flight_of(partition),
             committed=committed,
             lag=max(0, high - committed) if high is not None and committed is not None else None,
             oldest_offset=oldest.record.coordinates.offset if oldest else None,
-            oldest_stage=oldest.stage if oldest else None,
+            oldest_stage=_stage(oldest) if oldest else None,
             oldest_age_s=now_s - oldest.opened_s if oldest else 0.0,
-            failing_s=self.source.failing.seconds(partition, now_s),
+            failing_s=failing_s,
+            failing=failing or None,
         )
 
+    def _failing(self, partition: Partition, now_s: float) -> tuple[float, str]:
+        """For how long a partition cannot be fetched, and why; 0 where nothing is known to be wrong."""
+        said_s = self.source.failing.seconds(partition, now_s)
+        told = (said_s, "see kafka.poll_error in the log" if said_s else "")
+        return max(told, self.source.replicas.failing(partition, now_s))
 
-def _not_begun(partition: Partition, waiting_s: float) -> PartitionStatus:
-    return PartitionStatus(
-        *partition,
-        in_flight=0,
-        committed=None,
-        lag=None,
-        oldest_offset=None,
-        oldest_stage=None,
-        oldest_age_s=0.0,
-        waiting_s=waiting_s,
-    )
+
+def _stage(ticket: Ticket) -> Stage:
+    """One that has its outcome, of whatever kind, waits to be published."""
+    return ticket.stage if ticket.outcome is None else Stage.PUBLISH

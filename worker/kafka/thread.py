@@ -111,7 +111,7 @@ class KafkaThread:
             self._ledger.assign(partition, start.progress, start.position.leader_epoch)
         if self._window is not None:
             self._window.assigned({partition: start.progress for partition, start in starts.items()})
-        self.reporter.begun(starts)
+        self.reporter.begun({partition: start.position.offset for partition, start in starts.items()})
 
     def revoked(self, partitions: Sequence[Partition]) -> None:
         self._heard("revoked", partitions)

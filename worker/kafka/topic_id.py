@@ -54,7 +54,7 @@ class TopicWatch:
             else "to go on at the beginning of the new one, stop the group and run: image-worker offsets set --group "
             f"{settings.group_id} --to beginning"
         )
-        self._admin = open_client(AdminClient, client_properties(settings), ClientErrors("topic"))
+        self.admin = open_client(AdminClient, client_properties(settings), ClientErrors("topic"))
         self._known: str | None = None
         """The id as it was first heard of here, from the cluster or from a commit."""
         self._gone_s: float | None = None
@@ -64,7 +64,7 @@ class TopicWatch:
         self._question: Future[TopicDescription] | None = None
         self._due_s = 0.0
         interval_ms = float(consumer_properties(settings)["topic.metadata.refresh.interval.ms"])
-        self._every_s = interval_ms / 1000 if interval_ms > 0 else math.inf
+        self.every_s = interval_ms / 1000 if interval_ms > 0 else math.inf
 
     def look(self) -> None:
         """Ask where it is time to, and see what was answered; waits for nothing.
@@ -89,9 +89,9 @@ class TopicWatch:
         require_same(self._topic, partition, committed, self._known, self._way_on)
 
     def _ask(self) -> Future[TopicDescription]:
-        self._due_s = time.monotonic() + self._every_s
-        self._admin.poll(0)  # what it was told of an outage would gather
-        self._question = ask_id(self._admin, self._topic)
+        self._due_s = time.monotonic() + self.every_s
+        self.admin.poll(0)  # what it was told of an outage would gather
+        self._question = ask_id(self.admin, self._topic)
         return self._question
 
     def _answer(self) -> str | None:

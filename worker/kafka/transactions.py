@@ -44,7 +44,8 @@ _LATE_S = 1.0
 """How much later librdkafka may be with its own time limit, before it is taken for one that never comes back."""
 _COMES_WITHIN_S = 60.0
 """How late a request may be whose connection broke: much later than a broker that is slow was ever seen to be."""
-
+_LEAST_S = 0.05
+"""For a commit or an abort at least: librdkafka begins each with a request to itself, not to be left half way."""
 _WAITS_S = 5.0
 """When to speak first of an id that is not given: it takes milliseconds, but for a coordinator that just begins."""
 
@@ -227,7 +228,7 @@ class Transactions:
         return done
 
     def _go(self, call: Callable[[float], Any], timeout_s: float, *, then: Phase) -> bool:
-        done = self._call(call, timeout_s)
+        done = self._call(call, max(_LEAST_S, timeout_s))
         if done:
             self.phase = then
         return done
@@ -266,7 +267,8 @@ class Transactions:
             return self._never(
                 error,
                 "another instance has taken this id over: set kafka.transactional_id to another value in each worker "
-                "that runs at the same time, or leave it out",
+                "that runs at the same time, or leave it out; where there is none, the coordinator's clock jumped or "
+                "this machine slept: start the worker again",
             )
         return self._never(error, "see the broker's log")
 

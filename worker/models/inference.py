@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 
 from worker.errors import Fatal, Rejected
 from worker.models.batch import Flush, FlushRule, Gathering
@@ -22,7 +23,10 @@ from worker.observe.metrics import Metrics
 from worker.observe.watchdog import Part
 from worker.records import Head, Prediction
 
+log = structlog.get_logger(__name__)
+
 _CHANNELS = 3
+_CLOSE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,10 +116,16 @@ class Batcher:
         return image.answer
 
     async def close(self) -> None:
-        """Runs what has joined, then ends the thread. Returns at once where the thread has died."""
+        """Runs what has joined, then ends the thread. Returns at once where the thread has died.
+
+        A model that does not come back is left behind: whoever closes has its scores, or wants them no more.
+        """
         self._draining = True
         self.look_again()
-        await self._thread.over()
+        try:
+            await asyncio.wait_for(self._thread.over(), _CLOSE_S)
+        except TimeoutError:
+            log.error("model.left_behind", after_s=_CLOSE_S, next="end without it")
 
     def memory_bytes(self) -> int:
         """A bound on what batches hold: all buffers, and one of them as float32 on the device with a copy of it.

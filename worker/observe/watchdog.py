@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 _LOOK_EVERY_S = 1.0
 _LEAVE_S = 10.0
 """How long the worker may take to leave by itself."""
+_WRITE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,35 +72,51 @@ class Watchdog:
         for part in self._parts:
             if part.must_live and not part.thread.is_alive():
                 self._found(f"the {part.name} died")
-            elif (wrong := self._stands_still(part, passed_s)) is not None:
-                self.waits = wrong
-                self._found(wrong)
+            elif (still_s := self._still_s(part, passed_s)) >= part.limit_s:
+                self._tell(part, still_s)
                 return
 
-    def _stands_still(self, part: Part, passed_s: float) -> str | None:
+    def _still_s(self, part: Part, passed_s: float) -> float:
         sign_s = part.sign_s()
         last_s, still_s = self._signs.get(part.name, (None, 0.0))
         still_s = still_s + passed_s if sign_s is not None and sign_s == last_s else 0.0
         self._signs[part.name] = (sign_s, still_s)
-        if still_s < part.limit_s:
-            return None
-        log.error("worker.stands_still", what=part.name, seconds=round(still_s), stack=_stack(part.thread))
-        return f"the {part.name} has stood still for {still_s:.0f} s; its stack is in the log"
+        return still_s
+
+    def _tell(self, part: Part, still_s: float) -> None:
+        stack = _stack(part.thread)
+        self.waits = f"the {part.name} has stood still for {still_s:.0f} s; its stack is in the log"
+        self._found(self.waits)
+        _without_waiting(lambda: log.error("worker.stands_still", what=part.name, seconds=round(still_s), stack=stack))
 
     def _run(self) -> None:
         looked_s = time.monotonic()
-        while not self._stop.wait(_LOOK_EVERY_S):
-            now_s = time.monotonic()
-            # A longer pause was the whole process's.
-            self.look(min(now_s - looked_s, 2 * _LOOK_EVERY_S))
-            looked_s = now_s
+        try:
+            while not self._stop.wait(_LOOK_EVERY_S):
+                now_s = time.monotonic()
+                # A longer pause was the whole process's.
+                self.look(min(now_s - looked_s, 2 * _LOOK_EVERY_S))
+                looked_s = now_s
+        except Exception as error:  # noqa: BLE001 - nobody else would notice what it watches
+            self._leave(f"the watchdog failed: {error!r}")
 
 
 def end_process(wrong: str) -> None:
     """For what cannot leave by itself any more: no cleanup, since that is what it may be stuck in."""
-    sys.stderr.write(f"image-worker: {wrong}; it did not end by itself: nothing unfinished is committed\n")
-    sys.stderr.flush()
+
+    def say() -> None:
+        sys.stderr.write(f"image-worker: {wrong}; it did not end by itself: nothing unfinished is committed\n")
+        sys.stderr.flush()
+
+    _without_waiting(say)
     os._exit(1)
+
+
+def _without_waiting(write: Callable[[], None]) -> None:
+    """For a second at most: it may be a log that nobody reads which all stand still at."""
+    writing = threading.Thread(target=write, daemon=True)
+    writing.start()
+    writing.join(_WRITE_S)
 
 
 def _stack(thread: threading.Thread) -> str:

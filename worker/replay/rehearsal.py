@@ -97,7 +97,7 @@ class Rehearsal:
 
 @dataclass(slots=True)
 class _Progress:
-    stage: str = Stage.FETCH
+    stage: Stage = Stage.FETCH
 
 
 async def rehearse(job: Job) -> Rehearsal:

@@ -54,6 +54,10 @@ class Outcomes(deque[Any]):
         return self.popleft()
 
 
+def _well(*_of: object) -> tuple[float, str]:
+    return (0.0, "")
+
+
 @dataclass
 class Broker:
     """What the sink publishes to, and the group that it commits to. Keeps the contracts of both."""
@@ -75,11 +79,13 @@ class Broker:
     unanswered: bool = False
     """Whether the last commit must be answered before the next."""
     failing: Failing = field(default_factory=Failing)
+    replicas: Any = field(default_factory=lambda: SimpleNamespace(look=lambda _: None, failing=_well, short=()))
+    ends: Mapping[Partition, int] = field(default_factory=dict)
     waiting: Mapping[Partition, float] = field(default_factory=dict)
     fetching: Any = field(default_factory=lambda: SimpleNamespace(paused=False, shunned=set()))
 
     def high_watermark(self, partition: Partition) -> int | None:
-        return None
+        return self.ends.get(partition)
 
     def open(self, timeout_s: float) -> bool:
         return True

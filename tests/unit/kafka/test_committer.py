@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from worker.errors import Fatal
 from worker.kafka import committer as room
 from worker.kafka.committer import Committer, goes_again, is_reached, never_committed
 from worker.kafka.ledger import Partition, Position
@@ -216,6 +217,34 @@ def test_a_commit_is_reached_where_another_has_done_more_after_the_same_offset()
 )
 def test_a_commit_is_tried_again_where_that_can_help(code: int, again: bool) -> None:
     assert goes_again(KafkaError(code)) is again
+
+
+def test_a_partition_that_the_coordinator_does_not_know_yet_is_committed_when_it_does(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that was added a moment ago. Of one that is gone it says so for longer."""
+    now_s, unknown = [100.0], KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
+    monkeypatch.setattr(room.time, "monotonic", lambda: now_s[0])
+    committer = Coordinator().committer
+    for after_s in (0.0, 19.9):
+        now_s[0] += after_s
+        committer.answered(unknown)
+    committer.answered()
+    for after_s in (0.1, 19.9):
+        now_s[0] += after_s
+        committer.answered(unknown)
+    committer.answered(KafkaError(KafkaError.NOT_COORDINATOR))
+    committer.answered(unknown)
+    now_s[0] += 20.0
+    with pytest.raises(Fatal, match=r"UNKNOWN_TOPIC_OR_PART\): the input topic was deleted"):
+        committer.answered(unknown)
+
+
+def test_a_commit_that_is_refused_for_good_ends_the_worker_at_once_and_one_of_a_client_that_is_over_does_not() -> None:
+    committer = Coordinator().committer
+    committer.answered(KafkaError(KafkaError._FATAL))
+    with pytest.raises(Fatal, match="GROUP_AUTHORIZATION_FAILED"):
+        committer.answered(KafkaError(KafkaError.GROUP_AUTHORIZATION_FAILED))
 
 
 @pytest.mark.parametrize(

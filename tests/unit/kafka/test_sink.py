@@ -109,6 +109,50 @@ def test_what_is_not_ours_any_more_is_not_published(broker: Broker) -> None:
     assert broker.handed_in == [bench.of(1)]
 
 
+def test_what_was_not_handed_in_yet_is_not_when_its_partition_is_lost(broker: Broker) -> None:
+    bench = Bench(broker, 40, value_bytes=100_000)
+    broker.answer = lambda value: False
+    assert not bench.settle()
+    (begun,) = broker.handed_in
+    assert begun == bench.of(0)[: len(begun)] != bench.of(0)
+    bench.ledger.forget(("images", 1))
+    broker.answer = lambda value: True
+    assert bench.settle()
+    assert broker.handed_in == [bench.of(0)]
+
+
+def test_what_is_ours_is_asked_before_each_batch_that_is_handed_in(broker: Broker) -> None:
+    """As where this process stood still while it waited for the reports of the first."""
+    bench = Bench(broker, 40, value_bytes=100_000)
+
+    def answer(_value: bytes) -> bool:
+        bench.ledger.forget(("images", 0))
+        bench.ledger.forget(("images", 1))
+        return True
+
+    broker.answer = answer
+    assert bench.settle()
+    (begun,) = broker.handed_in
+    assert begun == bench.of(0)[: len(begun)] != bench.of(0)
+    assert bench.group.commits == [{}]
+
+
+def test_what_is_to_be_sent_again_alone_is_not_when_its_partition_is_lost(broker: Broker) -> None:
+    bench = Bench(broker, 6)
+    broker.blames = {bench.of(0)[0]: KafkaError.INVALID_RECORD}
+    taken = len(bench.values) + 1
+
+    def answer(_value: bytes) -> bool:
+        return len(broker.handed_in[0]) < taken
+
+    broker.answer = answer
+    assert not bench.settle(), "the first dead letter is not answered"
+    bench.ledger.forget(("images", 1))
+    taken = 100
+    assert bench.settle()
+    assert broker.handed_in[0][len(bench.values) + 2 :] == bench.of(0)[1:]
+
+
 def test_a_partition_that_is_lost_while_its_outcomes_wait_has_them_taken_from_librdkafka(broker: Broker) -> None:
     bench = Bench(broker, 6)
     broker.answer = lambda value: False
