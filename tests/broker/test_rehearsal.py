@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -40,6 +41,22 @@ async def test_what_came_of_the_sample_is_told_with_the_reasons(broker: Cluster,
     assert found["sample"] == "7 done, 3 refused (not_an_image 1, unrecognised_value 2)"
     assert found["records"] == "10 at most, about 10, by a sample of 10"
     assert found["rate"].endswith("/s a process, measured on the sample")
+    size = sum(len(message.value() or b"") + len(message.key() or b"") for message in broker.read([mixed.input], 10))
+    told = re.fullmatch(r"about ([\d,]+)", found["bytes"])
+    assert told is not None
+    assert size <= int(told[1].replace(",", "")) <= size + 10 * 100, "with the headers"
+
+
+async def test_a_rate_that_is_asked_for_is_that_of_the_rehearsal_and_of_each_process(
+    broker: Cluster, mixed: Topics
+) -> None:
+    made = job(broker, mixed, replace(ALL, rate=0.5))
+    found = said(await rehearse(made))
+    assert found["rate"] == "0.5/s a process, by --rate"
+    assert found["takes"] == "about 20 s with one process"
+    worker, _ = made.worker()
+    assert worker._window is not None
+    assert worker._window.rate == 0.5
 
 
 async def test_of_a_sample_that_would_wait_no_rate_is_told(broker: Cluster) -> None:

@@ -24,12 +24,13 @@ _LOG_EVERY_S = 30.0
 
 @asynccontextmanager
 async def shown(settings: ObserveSettings, standing: Standing) -> AsyncIterator[None]:
-    """Show how far a replay is. Sets the log up: on a terminal, which has a bar, it has warnings only."""
+    """Show how far a replay is. Sets the log up: on a terminal the bar says what the information in it would."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[pace]}"))
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         # After the bar is there: what is logged from now on stands above it.
-        set_up(settings.model_copy(update={"log_level": "warning"}) if console.is_terminal else settings)
+        has_bar = console.is_terminal and settings.log_level == "info"
+        set_up(settings.model_copy(update={"log_level": "warning"}) if has_bar else settings)
         following = asyncio.create_task(_follow(standing, bar))
         try:
             yield

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -40,7 +40,10 @@ class Tap:
 class Taking:
     """An intake, its ledger, and a clock that is set by hand."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, in_order: bool = True, **settings: int) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, *, in_order: bool = True, rate: float | None = None, **settings: int
+    ) -> None:
+        """`rate`: of a replay."""
         self.now_s = 1000.0
         monkeypatch.setattr(room.time, "monotonic", lambda: self.now_s)
         self.tap = Tap()
@@ -48,7 +51,8 @@ class Taking:
         self.ledger = Ledger(in_order=in_order)
         self.ledger.assign(("images", 0), Progress(0))
         source = SimpleNamespace(fetching=cast(Fetching, self.tap))
-        self.intake = Intake(KafkaSettings(**settings), self.ledger, source, Metrics(), lambda: self.held_up)
+        window: Any = SimpleNamespace(rate=rate, arrived=set()) if rate is not None else None
+        self.intake = Intake(KafkaSettings(**settings), self.ledger, source, Metrics(), lambda: self.held_up, window)
         self.tickets: list[Ticket] = []
 
     def open(self, count: int) -> None:
@@ -186,3 +190,18 @@ def test_a_partition_whose_commits_are_full_waits_by_itself(monkeypatch: pytest.
     assert taking.ledger.take() is not None
     assert taking.lets_in()
     assert taking.tap.held == set()
+
+
+def test_a_replay_with_a_rate_takes_in_no_more_than_that_whatever_else_there_is_room_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    taking = Taking(monkeypatch, rate=5.0)
+    for second in range(4):
+        taken = 0
+        while not taking.intake.full():
+            taking.open(1)
+            taking.intake.took()
+            taken += 1
+        assert taken == 5, f"in second {second}, of which the first is let through at once"
+        taking.now_s += 1.0
+    assert not taking.tap.paused, "it is polled for all that"
