@@ -94,6 +94,7 @@ async def test_every_event_has_exactly_one_outcome_in_order_and_its_offset_commi
     assert cluster.committed(topics) == cluster.ends(topics.input)
 
 
+@pytest.mark.parametrize("way", [EMBEDDED[0], REAL[-1]], indirect=True)
 async def test_a_restarted_worker_goes_on_where_it_stopped(way: Way) -> None:
     cluster, topics = way.cluster, way.cluster.topics()
     settings = cluster.settings(topics, *way.flags)

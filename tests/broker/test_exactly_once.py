@@ -59,6 +59,7 @@ def test_whenever_the_worker_is_killed_each_event_has_one_outcome(broker: Cluste
     assert broker.committed(topics) == broker.ends(topics.input)
 
 
+@pytest.mark.long
 async def test_while_partitions_move_under_load_each_event_has_one_outcome_in_order(broker: Cluster) -> None:
     topics = broker.topics()
     settings = broker.settings(topics, ONCE, "kafka.group_protocol=consumer")

@@ -136,6 +136,7 @@ def wait_for(condition: object, what: str) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.long
 async def test_a_broker_that_goes_away_and_comes_back_costs_nothing() -> None:
     if kafka_server.why_not() is not None or not kafka_server.own_brokers():
         pytest.skip("needs a broker of its own to kill: KAFKA_HOME")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from queue import Empty
 
 import pytest
 from confluent_kafka import Consumer, Message, TopicPartition
@@ -86,10 +87,13 @@ def test_a_member_that_takes_over_from_a_living_one_knows_what_is_done(broker: C
             assert heir.tickets.empty()
 
 
-def test_a_commit_that_has_no_room_for_more_makes_its_partition_wait_and_nothing_is_lost(broker: Cluster) -> None:
+@pytest.mark.parametrize("delivery", ["at-least-once", pytest.param("exactly-once", marks=pytest.mark.long)])
+def test_a_commit_that_has_no_room_for_more_makes_its_partition_wait_and_nothing_is_lost(
+    broker: Cluster, delivery: str
+) -> None:
     topics = broker.topics(partitions=1)
     broker.produce(topics.input, [event(number % 7) for number in range(7000)])
-    flags = (NONE, "kafka.max_at_work=100000", "kafka.max_in_flight=100000")
+    flags = (f"kafka.delivery={delivery}", NONE, "kafka.max_at_work=100000", "kafka.max_in_flight=100000")
     with Member(broker, topics, *flags) as member:
         tickets = taken(member, 7000)
         for offset in range(1, 7000, 2):
@@ -100,10 +104,15 @@ def test_a_commit_that_has_no_room_for_more_makes_its_partition_wait_and_nothing
         assert progress.base == 0
         assert len(progress.metadata) <= METADATA_LIMIT
         assert {offset_of(message) for message in some} <= {n for n in range(7000) if n % 2}
+        wait_for(lambda: member.thread._source.fetching.held == {(topics.input, 0)}, "its intake waits")
+        broker.produce(topics.input, [event(0)])
+        with pytest.raises(Empty):
+            member.tickets.get(timeout=1.0)
         for offset in range(0, 7000, 2):
             member.finish(tickets[offset], "even")
-        wait_for(lambda: done(broker, topics) == (7000, ()), "all of it is committed")
-    assert Counter(published(broker, topics, 7000)) == Counter(range(7000))
+        member.finish(member.tickets.get(timeout=PATIENCE_S), "the last one")
+        wait_for(lambda: done(broker, topics) == (7001, ()), "all of it is committed")
+    assert Counter(published(broker, topics, 7001)) == Counter(range(7001))
 
 
 def test_a_commit_of_ours_that_cannot_be_read_stops_the_worker_with_one_line(broker: Cluster) -> None:

@@ -98,8 +98,11 @@ class Intake:
 
     def _hold(self, full: set[Partition], held: set[Partition]) -> None:
         """Leave partitions alone whose commits have no room for more that is done out of order, or that are done."""
+        oldest = dict(self._ledger.oldest())
         for topic, number in full - self._source.fetching.held:
-            log.warning("kafka.partition_waits", partition=f"{topic}[{number}]", next="its oldest record must be done")
+            ticket = oldest[topic, number]
+            what = ticket.record.coordinates if ticket is not None else f"{topic}[{number}]"
+            log.warning("kafka.partition_waits", what=str(what), next="its oldest record must be done")
         self._source.fetching.hold(held)
 
     def _let_in_a_probe(self) -> None:

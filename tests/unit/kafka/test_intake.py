@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from structlog.typing import EventDict
 
 from worker.kafka import intake as room
 from worker.kafka.fetching import Fetching
@@ -174,7 +175,9 @@ def test_a_probe_keeps_to_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not taking.lets_in()
 
 
-def test_a_partition_whose_commits_are_full_waits_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_partition_whose_commits_are_full_waits_by_itself(
+    monkeypatch: pytest.MonkeyPatch, logs: list[EventDict]
+) -> None:
     taking = Taking(monkeypatch, in_order=False, max_at_work=10_000)
     taking.open(5000)
     outcome = Outcome("classification", OutgoingRecord("results", None, b"", ()))
@@ -184,6 +187,7 @@ def test_a_partition_whose_commits_are_full_waits_by_itself(monkeypatch: pytest.
     assert settlement is not None
     assert taking.lets_in()
     assert taking.tap.held == {("images", 0)}
+    assert [line["what"] for line in logs if line["event"] == "kafka.partition_waits"] == ["images[0]@0"]
     taking.ledger.settled(settlement)
     for ticket in taking.tickets[::2]:
         taking.ledger.finish(ticket, outcome)
