@@ -35,6 +35,9 @@ OF_A_REPLAY = "choose another --id"
 _ASK_S = 1.0
 _GONE_S = 30.0
 """How long its brokers say that there is no such topic before they are believed: one that starts may not know it."""
+_LOOKS_AROUND = {"topic.metadata.refresh.interval.ms": 5000}
+"""librdkafka asks the broker that it takes for the controller, and waits for it when it is dead, until it looks around
+among the brokers: by default after five minutes (seen in 2.16)."""
 _NONE = "A" * 22
 """Sixteen zero bytes: what brokers say that give topics no ids (before Kafka 2.8)."""
 
@@ -54,7 +57,8 @@ class TopicWatch:
             else "to go on at the beginning of the new one, stop the group and run: image-worker offsets set --group "
             f"{settings.group_id} --to beginning"
         )
-        self.admin = open_client(AdminClient, client_properties(settings), ClientErrors("topic"))
+        properties = {**client_properties(settings), **_LOOKS_AROUND}
+        self.admin = open_client(AdminClient, properties, ClientErrors("topic"))
         self._known: str | None = None
         """The id as it was first heard of here, from the cluster or from a commit."""
         self._gone_s: float | None = None
