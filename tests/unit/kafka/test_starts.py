@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pytest
-from confluent_kafka import KafkaError
+from confluent_kafka import KafkaError, KafkaException
 from structlog.typing import EventDict
 
 from tests.broker.test_faults import wait_for
@@ -18,6 +18,29 @@ from worker.kafka import starts as room
 from worker.kafka.bounds import Bounds
 from worker.kafka.ledger import Partition, Position
 from worker.kafka.progress import Progress
+
+
+def test_before_it_is_joined_the_group_is_asked_again_and_again_with_a_pause_until_it_answers(
+    monkeypatch: pytest.MonkeyPatch, logs: list[EventDict]
+) -> None:
+    starts, limits_s, paused_s = Room(start="latest").starts, list[float](), list[float]()
+    answers = [
+        KafkaException(KafkaError(KafkaError._TRANSPORT)),
+        KafkaException(KafkaError(KafkaError._TIMED_OUT)),
+        None,
+    ]
+
+    def look(timeout_s: float) -> None:
+        limits_s.append(timeout_s)
+        if (error := answers.pop(0)) is not None:
+            raise error
+
+    monkeypatch.setattr(starts._asker, "look", look)
+    monkeypatch.setattr(room.time, "sleep", paused_s.append)
+    assert [starts.look() for _ in range(3)] == [False, False, True]
+    assert limits_s == [room._ASK_S] * 3
+    assert paused_s == [room._PAUSE_S] * 2
+    assert [line["error"] for line in logs] == [KafkaError(KafkaError._TRANSPORT).str(), "Local: Timed out"]
 
 
 def test_starts_are_known_soon_after_they_are_asked_for() -> None:
@@ -37,6 +60,17 @@ def test_a_start_has_all_that_was_committed_with_it() -> None:
     start = room.starts.ready()[A]
     assert start.position == Position(10, 5, room.coordinator.metadata)
     assert start.progress == Progress(10, ((12, 15),), topic_id="abcdefghijklmnopqrstuv")
+    assert start.committed
+
+
+def test_a_start_with_which_nothing_was_committed_has_no_metadata() -> None:
+    room = Room()
+    del room.coordinator.offsets[B]
+    room.starts.ask([A, B])
+    room.until(A, B)
+    starts = room.starts.ready()
+    assert starts[A].position == Position(10, 5)
+    assert (starts[A].committed, starts[B].committed) == (True, False)
 
 
 def test_what_is_committed_from_here_on_names_the_topic_as_it_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
