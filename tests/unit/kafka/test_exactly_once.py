@@ -247,6 +247,19 @@ def test_another_producer_with_the_same_id_ends_the_worker_which_says_so(scene: 
         scene.goes_on_after(TIMEOUT_S - 0.1)
 
 
+def test_who_is_fenced_by_its_own_late_request_for_the_id_takes_it_over_again_and_the_next_time_it_is_another(
+    scene: Scene,
+) -> None:
+    scene.come(0, 2).happens("init", Trouble.RESENT).happens("flush", Trouble.NOT_DONE)
+    assert not scene.goes_on_after()
+    scene.cluster.take_over()
+    assert not scene.goes_on_after(1.0), "a new producer"
+    assert not scene.happens("flush", Trouble.NOT_DONE).goes_on_after()
+    scene.cluster.take_over()
+    with pytest.raises(Fatal, match="another instance has taken this id over"):
+        scene.goes_on_after(1.0)
+
+
 @pytest.mark.parametrize(
     ("code", "hint"),
     [

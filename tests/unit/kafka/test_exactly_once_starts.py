@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from structlog.typing import EventDict
 
-from tests.unit.kafka.coordinator import Trouble
+from tests.unit.kafka.coordinator import FakeProducer, Trouble
 from tests.unit.kafka.once import PARTITIONS
 from tests.unit.kafka.scene import Scene, a_scene
 from worker.kafka.ledger import Position
@@ -122,3 +122,28 @@ def test_a_request_that_was_sent_twice_moves_no_offset_back_when_the_first_comes
     scene.cluster.strays_arrive()
     assert scene.goes_on_after()
     assert scene.cluster.offsets[A] == Position(2)
+
+
+def test_what_is_not_answered_is_not_taken_for_done_and_is_begun_once(scene: Scene) -> None:
+    begun: list[FakeProducer] = []
+    begin = FakeProducer.begin_transaction
+    scene.patches.setattr(FakeProducer, "begin_transaction", lambda producer: (begun.append(producer), begin(producer)))
+    for _ in range(3):
+        assert not commits(scene.happens("commit", Trouble.NOT_DONE), START)
+        assert scene.cluster.offsets == {}
+    assert commits(scene, START)
+    assert scene.cluster.offsets == START
+    assert len(begun) == 1
+
+
+def test_it_takes_no_longer_than_it_may(scene: Scene) -> None:
+    left_s: list[float] = []
+    commit = FakeProducer.commit_transaction
+
+    def timed(producer: FakeProducer, timeout_s: float) -> None:
+        left_s.append(timeout_s)
+        commit(producer, timeout_s)
+
+    scene.patches.setattr(FakeProducer, "commit_transaction", timed)
+    assert scene.sink.commit(START, scene.group, 0.7)
+    assert left_s == pytest.approx([0.7])
