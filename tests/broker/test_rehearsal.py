@@ -37,11 +37,12 @@ def said(rehearsal: Rehearsal) -> dict[str, str]:
 
 
 async def test_what_came_of_the_sample_is_told_with_the_reasons(broker: Cluster, mixed: Topics) -> None:
-    found = said(await rehearse(job(broker, mixed, ALL)))
+    rehearsal = await rehearse(job(broker, mixed, ALL))
+    found = said(rehearsal)
     assert found["sample"] == "7 done, 3 refused (not_an_image 1, unrecognised_value 2)"
     assert found["records"] == "10 at most, about 10, by a sample of 10"
     assert found["rate"].endswith("/s a process, measured on the sample")
-    size = sum(len(message.value() or b"") + len(message.key() or b"") for message in broker.read([mixed.input], 10))
+    size = sum(len(record.value or b"") + len(record.key or b"") for record in rehearsal.sample.records)
     told = re.fullmatch(r"about ([\d,]+)", found["bytes"])
     assert told is not None
     assert size <= int(told[1].replace(",", "")) <= size + 10 * 100, "with the headers"
