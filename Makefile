@@ -47,9 +47,10 @@ hostile: install
 soak: install
 	$(BIN)/python -m benchmarks.soak $(if $(SEED),--seed $(SEED))
 
-# Workers, brokers and image hosts fail at random, from SEED, for MINUTES; then the books must balance. An hour is MINUTES=60.
+# Workers, brokers and image hosts fail at random, from SEED, for MINUTES; then the books must balance. An hour is
+# MINUTES=60. Each group has RATE events a second (25).
 chaos: install
-	$(BIN)/python -m tests.chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),2)
+	$(BIN)/python -m tests.chaos --seed $(or $(SEED),1) --minutes $(or $(MINUTES),2) $(if $(RATE),--rate $(RATE))
 
 clean:
 	rm -rf .venv build dist

@@ -136,6 +136,11 @@ class Bench:
         assert ticket is not None
         self.ledger.finish(ticket, Outcome("classification", OutgoingRecord("results", None, value, ())))
 
+    def patient(self) -> Bench:
+        """However long a test takes, no producer is given up for it."""
+        self.sink._patience_s = 3600.0
+        return self
+
     def settle(self) -> bool:
         return self.sink.settle(self.settlement, self.ledger.positions, self.group, 0.01)
 

@@ -110,7 +110,7 @@ def test_what_is_not_ours_any_more_is_not_published(broker: Broker) -> None:
 
 
 def test_what_was_not_handed_in_yet_is_not_when_its_partition_is_lost(broker: Broker) -> None:
-    bench = Bench(broker, 40, value_bytes=100_000)
+    bench = Bench(broker, 40, value_bytes=100_000).patient()
     broker.answer = lambda value: False
     assert not bench.settle()
     (begun,) = broker.handed_in
@@ -138,7 +138,7 @@ def test_what_is_ours_is_asked_before_each_batch_that_is_handed_in(broker: Broke
 
 
 def test_what_is_to_be_sent_again_alone_is_not_when_its_partition_is_lost(broker: Broker) -> None:
-    bench = Bench(broker, 6)
+    bench = Bench(broker, 6).patient()
     broker.blames = {bench.of(0)[0]: KafkaError.INVALID_RECORD}
     taken = len(bench.values) + 1
 
