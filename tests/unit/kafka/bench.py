@@ -34,6 +34,11 @@ class Broker:
         self.fatal: list[int] = []
         """What is wrong for good with the producers to come, one after the other."""
         self.fatal_at_close = 0
+        self.now_s = 100.0
+        """By the clock that says how long reports are waited for."""
+
+    def monotonic(self) -> float:
+        return self.now_s
 
     @property
     def handed_in(self) -> list[list[bytes]]:
@@ -135,11 +140,6 @@ class Bench:
         ticket = self.ledger.open(record, now_s=0, size_bytes=0)
         assert ticket is not None
         self.ledger.finish(ticket, Outcome("classification", OutgoingRecord("results", None, value, ())))
-
-    def patient(self) -> Bench:
-        """However long a test takes, no producer is given up for it."""
-        self.sink._patience_s = 3600.0
-        return self
 
     def settle(self) -> bool:
         return self.sink.settle(self.settlement, self.ledger.positions, self.group, 0.01)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from confluent_kafka import KafkaError
 
 from tests.unit.kafka.bench import Bench, Broker
 from worker.errors import Fatal, Reason
+from worker.kafka import publication
 from worker.kafka import sink as room
 from worker.kafka.ledger import Position
 
@@ -17,11 +16,8 @@ from worker.kafka.ledger import Position
 def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
     found = Broker()
     monkeypatch.setattr(room, "open_client", found.open)
+    monkeypatch.setattr(publication, "time", found)
     return found
-
-
-def overdue() -> None:
-    time.sleep(0.11)
 
 
 def test_all_is_published_and_then_committed(broker: Broker) -> None:
@@ -62,7 +58,7 @@ def test_what_waits_for_too_long_is_handed_to_a_new_producer_in_order_and_what_i
     assert not bench.settle()
     assert not bench.settle(), "it waits"
     assert len(broker.producers) == 1
-    overdue()
+    broker.now_s += 0.11
     assert not bench.settle()
     broker.answer = lambda value: True
     assert bench.settle()
@@ -75,7 +71,7 @@ def test_a_topic_that_is_gone_when_the_producer_is_given_up_ends_the_worker(brok
     broker.answer = lambda value: False
     broker.gone = {"results"}
     assert not bench.settle()
-    overdue()
+    broker.now_s += 0.11
     with pytest.raises(Fatal, match="topic 'results'"):
         bench.settle()
     assert not bench.group.commits
@@ -85,7 +81,7 @@ def test_nothing_is_lost_where_only_a_part_was_handed_in_when_the_producer_is_gi
     bench = Bench(broker, 40, value_bytes=100_000)
     broker.answer = lambda value: False
     assert not bench.settle()
-    overdue()
+    broker.now_s += 0.11
     broker.answer = lambda value: True
     assert bench.settle()
     assert broker.handed_in[1] == bench.of(0) + bench.of(1)
@@ -110,7 +106,7 @@ def test_what_is_not_ours_any_more_is_not_published(broker: Broker) -> None:
 
 
 def test_what_was_not_handed_in_yet_is_not_when_its_partition_is_lost(broker: Broker) -> None:
-    bench = Bench(broker, 40, value_bytes=100_000).patient()
+    bench = Bench(broker, 40, value_bytes=100_000)
     broker.answer = lambda value: False
     assert not bench.settle()
     (begun,) = broker.handed_in
@@ -138,7 +134,7 @@ def test_what_is_ours_is_asked_before_each_batch_that_is_handed_in(broker: Broke
 
 
 def test_what_is_to_be_sent_again_alone_is_not_when_its_partition_is_lost(broker: Broker) -> None:
-    bench = Bench(broker, 6).patient()
+    bench = Bench(broker, 6)
     broker.blames = {bench.of(0)[0]: KafkaError.INVALID_RECORD}
     taken = len(bench.values) + 1
 
@@ -263,15 +259,13 @@ def test_a_dead_letter_that_is_refused_as_well_ends_the_worker(broker: Broker) -
     assert bench.group.commits == []
 
 
-def test_the_producer_is_given_up_in_half_the_groups_patience(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    now_s = 100.0
-    monkeypatch.setattr(room.time, "monotonic", lambda: now_s)
+def test_the_producer_is_given_up_in_half_the_groups_patience(broker: Broker) -> None:
     bench = Bench(broker, 2)
     broker.answer = lambda value: False
     assert not bench.settle()
-    now_s += 0.099
+    broker.now_s += 0.099
     assert not bench.settle()
     assert len(broker.producers) == 1
-    now_s += 0.001001
+    broker.now_s += 0.001001
     assert not bench.settle()
     assert len(broker.producers) == 2
