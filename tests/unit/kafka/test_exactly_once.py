@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError
 from hypothesis import settings
 from structlog.typing import EventDict
 
+from tests.mutation import examples
 from tests.unit.kafka.coordinator import FakeProducer, Trouble
 from tests.unit.kafka.once import PARTITIONS, TIMEOUT_S, Once
 from tests.unit.kafka.scene import Scene, a_scene
@@ -304,6 +305,6 @@ class OnceOutOfOrder(Once):
 
 # Some 21,000 steps.
 for once in (Once, OnceOutOfOrder):
-    once.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+    once.TestCase.settings = settings(max_examples=examples(300), stateful_step_count=40, deadline=None)
 TestOnce = Once.TestCase
 TestOnceOutOfOrder = OnceOutOfOrder.TestCase

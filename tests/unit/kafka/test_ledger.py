@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import settings
 
+from tests.mutation import examples
 from tests.unit.kafka.books import PARTITIONS, Books, outcome_of, record
 from worker.errors import Fatal
 from worker.kafka import progress
@@ -39,7 +40,7 @@ class BooksOutOfOrderByTwoWithLittleRoom(BooksOutOfOrderWithLittleRoom):
 
 
 # Some 18,000 steps in all, and more where hypothesis looks for a smaller example.
-for books, examples in (
+for books, count in (
     (Books, 80),
     (BooksOutOfOrder, 90),
     (BooksOutOfOrderWithLittleRoom, 60),
@@ -47,7 +48,7 @@ for books, examples in (
     (BooksByTwo, 60),
     (BooksOutOfOrderByTwoWithLittleRoom, 60),
 ):
-    books.TestCase.settings = settings(max_examples=examples, stateful_step_count=50, deadline=None)
+    books.TestCase.settings = settings(max_examples=examples(count), stateful_step_count=50, deadline=None)
 TestBooks = Books.TestCase
 TestBooksOutOfOrder = BooksOutOfOrder.TestCase
 TestBooksOutOfOrderWithLittleRoom = BooksOutOfOrderWithLittleRoom.TestCase

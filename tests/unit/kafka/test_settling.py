@@ -6,6 +6,7 @@ import pytest
 from hypothesis import settings
 from structlog.typing import EventDict
 
+from tests.mutation import examples
 from tests.unit.kafka.books import PARTITIONS
 from tests.unit.kafka.desk import Broker, Desk
 from tests.unit.kafka.settlings import Settlings
@@ -300,5 +301,5 @@ def test_a_drain_ends_when_its_partitions_are_settled_whatever_else_is_in_flight
     assert desk.clock.now_s == 1000
 
 
-Settlings.TestCase.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
+Settlings.TestCase.settings = settings(max_examples=examples(150), stateful_step_count=50, deadline=None)
 TestSettlings = Settlings.TestCase

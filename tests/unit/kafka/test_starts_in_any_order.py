@@ -14,6 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from tests.mutation import examples
 from tests.unit.kafka.test_member import NOWHERE
 from worker.kafka import scout
 from worker.kafka import starts as room
@@ -190,4 +191,4 @@ class Starting(RuleBasedStateMachine):
 
 
 TestStarting = Starting.TestCase
-TestStarting.settings = settings(max_examples=250, stateful_step_count=40, deadline=None)
+TestStarting.settings = settings(max_examples=examples(250), stateful_step_count=40, deadline=None)
