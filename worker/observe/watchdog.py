@@ -86,8 +86,8 @@ class Watchdog:
     def _tell(self, part: Part, still_s: float) -> None:
         stack = _stack(part.thread)
         self.waits = f"the {part.name} has stood still for {still_s:.0f} s; its stack is in the log"
-        self._found(self.waits)
         _without_waiting(lambda: log.error("worker.stands_still", what=part.name, seconds=round(still_s), stack=stack))
+        self._found(self.waits)
 
     def _run(self) -> None:
         looked_s = time.monotonic()
