@@ -198,9 +198,7 @@ def test_a_member_whose_offsets_are_refused_for_long_with_no_rebalance_ends_the_
         wait_for(lambda: not whole.settle(settlement, whole.ledger.positions) and refused._stale, "it is refused")
         assert not whole.settle(settlement, whole.ledger.positions), "it waits for a rebalance"
         refused._stale_after_s = 0.0
-        with pytest.raises(
-            Fatal, match=r"no rebalance came: .* look at the group's other members, .*; nothing was lost"
-        ):
+        with pytest.raises(Fatal, match=r"no rebalance came: .* look at the group's others, .*; nothing was lost"):
             whole.settle(settlement, whole.ledger.positions)
         assert broker.committed(whole.topics) == {}
         assert passed(whole) == []

@@ -153,8 +153,9 @@ async def test_with_the_new_protocol_strangers_of_any_assignor_share_the_group(b
     topics = broker.topics()
     other = await asyncio.to_thread(stranger, broker, topics)
     async with running(broker.settings(topics, "kafka.group_protocol=consumer")) as worker:
-        while len(worker.status()["assignment"]) != 2:
-            await asyncio.to_thread(other.poll, 0.05)
+        async with asyncio.timeout(PATIENCE_S):
+            while len(worker.status()["assignment"]) != 2:
+                await asyncio.to_thread(other.poll, 0.05)
         assert len(other.assignment()) == 2
     other.close()
 

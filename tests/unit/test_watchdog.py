@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 
 import pytest
 from structlog.typing import EventDict
@@ -99,13 +100,13 @@ def test_a_log_that_nobody_reads_keeps_no_stuck_worker_alive(
     watching: Watching, end: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(room, "_WRITE_S", 0.01)
-    monkeypatch.setattr(room.log, "error", lambda *_words, **_more: end.wait())
+    monkeypatch.setattr(room, "log", SimpleNamespace(error=lambda *_words, **_more: end.wait()))
     watching.look(21)
     assert watching.left == watching.found != []
 
 
-def test_a_watchdog_that_fails_ends_the_process(watching: Watching, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_watchdog_that_fails_says_so_to_the_worker(watching: Watching, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "_LOOK_EVERY_S", 0.01)
     monkeypatch.setattr(watching.dog, "look", lambda _seconds: 1 / 0)
     watching.dog._run()
-    assert watching.left == ["the watchdog failed: ZeroDivisionError('division by zero')"]
+    assert watching.found == ["the watchdog failed: ZeroDivisionError('division by zero')"]

@@ -76,10 +76,10 @@ class Committer:
         """The highest offset that was ever sent of a partition."""
         self.unanswered = 0
         """Commits that were sent and neither taken nor refused yet, as far as was heard."""
-        self._unknown_s: float | None = None
-        """Since when the coordinator does not know a partition."""
         self.is_overdue = False
         """Whether there are such after a poll, which has told all answers that had come."""
+        self._unknown_s: float | None = None
+        """Since when the coordinator does not know a partition."""
 
     def commit(self, positions: Mapping[Partition, Position], timeout_s: float) -> bool:
         """Whether the group holds all of the positions, or is beyond. False when time is up: the next call goes on.
@@ -89,6 +89,7 @@ class Committer:
         have been committed by an answer that comes late, and is not moved back.
         """
         if not positions:
+            self._unknown_s = None  # what it is about may be someone else's by now
             return True
         deadline_s = time.monotonic() + timeout_s
         is_under_way = self.unanswered and positions.items() <= self._sent.items()

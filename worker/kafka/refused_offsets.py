@@ -21,7 +21,7 @@ _STALE_S = 60.0
 _SESSIONS = 3
 """So many of a classic group's members may die one after the other, each in the middle of a rebalance."""
 _HINTS = {
-    "classic": "members that came and died may hold it up: look at the group's other members, and start this one again",
+    "classic": "members that died or do not poll may hold it up: look at the group's others, and start this one again",
     "consumer": "brokers before 4.3 do so with kafka.group_protocol consumer: set it to classic",
 }
 

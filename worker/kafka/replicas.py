@@ -46,7 +46,7 @@ class Replicas:
         self._admin = admin
         self._topic = topic
         self._every_s = every_s
-        self._due_s = 0.0
+        self._asked_s = self._due_s = 0.0
         self._questions: Mapping[str, Future[TopicDescription]] = {}
         self._silent_since_s: float | None = None
         self._leaderless: Mapping[int, float] = {}
@@ -57,24 +57,28 @@ class Replicas:
     def look(self, outcomes: Collection[str] = ()) -> None:
         """Note what was answered, and ask where it is time to; waits for nothing. `outcomes`: topics of what waits."""
         now_s = time.monotonic()
-        if not outcomes:
-            self.short = ()
         if self._questions and all(question.done() for question in self._questions.values()):
             self._note(now_s)
+        if not outcomes:
+            self.short = ()
         if outcomes or self._leaderless or self._silent_since_s is not None:
-            self._due_s = min(self._due_s, now_s + _AGAIN_S)
+            self._due_s = min(self._due_s, self._asked_s + _AGAIN_S)
         if not self._questions and now_s >= self._due_s:
             self._ask({self._topic, *outcomes}, now_s)
 
+    def heard(self) -> None:
+        """Note that a record came: so a broker answers, whoever of them this is asked of."""
+        self._silent_since_s = None
+
     def failing(self, partition: Partition, now_s: float) -> tuple[float, str]:
         """For how long a partition of the events cannot be fetched, and why; 0 where nothing is known to be wrong."""
-        if self._silent_since_s is not None:
-            return now_s - self._silent_since_s, "no broker answers"
-        since_s = self._leaderless.get(partition[1])
-        return (0.0, "") if since_s is None else (now_s - since_s, "it has no leader")
+        reasons = {"it has no leader": self._leaderless.get(partition[1]), "no broker answers": self._silent_since_s}
+        known = [(since_s, why) for why, since_s in reasons.items() if since_s is not None]
+        since_s, why = min(known, default=(now_s, ""))
+        return now_s - since_s, why
 
     def _ask(self, topics: Collection[str], now_s: float) -> None:
-        self._due_s = now_s + self._every_s
+        self._asked_s, self._due_s = now_s, now_s + self._every_s
         self._questions = self._admin.describe_topics(TopicCollection(list(topics)), request_timeout=_ANSWERS_IN_S)
 
     def _note(self, now_s: float) -> None:
@@ -82,11 +86,12 @@ class Replicas:
         self._questions = {}
         told = {topic: partitions for topic, partitions in answers.items() if partitions is not None}
         if len(told) < len(answers):
-            self._silent_since_s = self._silent_since_s or now_s
+            self._silent_since_s, self.short = self._silent_since_s or now_s, ()
             return
-        self._silent_since_s = None
+        # Of what was not led when the brokers came back nothing was fetched meanwhile.
+        since_s, self._silent_since_s = self._silent_since_s or now_s, None
         leaderless = [each.id for each in told.pop(self._topic) if not _is_led(each)]
-        self._leaderless = {number: self._leaderless.get(number, now_s) for number in leaderless}
+        self._leaderless = {number: self._leaderless.get(number, since_s) for number in leaderless}
         self._note_short([line for topic, found in sorted(told.items()) for line in _short(topic, found)])
 
     def _note_short(self, lines: Sequence[str]) -> None:

@@ -65,6 +65,7 @@ class Source:
             return None
         if (error := message.error()) is None:
             self.failing.clear(message)
+            self.replicas.heard()
             return message
         if self._can_begin_anew(error):
             self._begin_anew(error)

@@ -10,8 +10,8 @@ import structlog
 
 from worker.errors import Stage
 from worker.kafka.ledger import Ledger, Partition, Position, Ticket
+from worker.kafka.partition_status import PartitionStatus
 from worker.kafka.source import Source
-from worker.kafka.standstill import PartitionStatus
 from worker.observe.metrics import Metrics
 
 log = structlog.get_logger(__name__)

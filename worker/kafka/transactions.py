@@ -45,7 +45,8 @@ _LATE_S = 1.0
 _COMES_WITHIN_S = 60.0
 """How late a request may be whose connection broke: much later than a broker that is slow was ever seen to be."""
 _LEAST_S = 0.05
-"""For a commit or an abort at least: librdkafka begins each with a request to itself, not to be left half way."""
+"""For taking the id over, a commit or an abort: librdkafka begins each with a request to itself, not to be left half
+way."""
 _WAITS_S = 5.0
 """When to speak first of an id that is not given: it takes milliseconds, but for a coordinator that just begins."""
 

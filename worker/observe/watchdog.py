@@ -16,6 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -98,7 +99,7 @@ class Watchdog:
                 self.look(min(now_s - looked_s, 2 * _LOOK_EVERY_S))
                 looked_s = now_s
         except Exception as error:  # noqa: BLE001 - nobody else would notice what it watches
-            self._leave(f"the watchdog failed: {error!r}")
+            self._found(f"the watchdog failed: {error!r}")
 
 
 def end_process(wrong: str) -> None:
@@ -108,15 +109,18 @@ def end_process(wrong: str) -> None:
         sys.stderr.write(f"image-worker: {wrong}; it did not end by itself: nothing unfinished is committed\n")
         sys.stderr.flush()
 
-    _without_waiting(say)
-    os._exit(1)
+    try:
+        _without_waiting(say)
+    finally:
+        os._exit(1)
 
 
 def _without_waiting(write: Callable[[], None]) -> None:
     """For a second at most: it may be a log that nobody reads which all stand still at."""
     writing = threading.Thread(target=write, daemon=True)
-    writing.start()
-    writing.join(_WRITE_S)
+    with suppress(RuntimeError):  # a machine that has no thread left
+        writing.start()
+        writing.join(_WRITE_S)
 
 
 def _stack(thread: threading.Thread) -> str:

@@ -42,8 +42,13 @@ def test_a_generation_that_was_refused_is_not_tried_again_until_the_next_one_com
     ("protocol", "session_ms", "after_s", "hint"),
     [
         ("consumer", 60_000, 60, "brokers before 4.3 do so with kafka.group_protocol consumer: set it to classic"),
-        ("classic", 15_000, 60, "members that came and died may hold it up: look at the group's other members, and .*"),
-        ("classic", 63_000, 180, "members that came and died may hold it up: .*"),
+        (
+            "classic",
+            15_000,
+            60,
+            "members that died or do not poll may hold it up: look at the group's others, and .*",
+        ),
+        ("classic", 63_000, 180, "members that died or do not poll may hold it up: .*"),
     ],
 )
 def test_a_generation_that_is_refused_for_long_with_no_rebalance_ends_the_worker(

@@ -110,6 +110,30 @@ def test_where_no_broker_answers_no_partition_can_be_fetched_until_one_does(aske
     assert asked.failing() == (0.0, "")
 
 
+def test_a_partition_that_still_has_no_leader_when_brokers_answer_again_fails_since_they_did_not(asked: Asked) -> None:
+    asked.look()
+    asked.answer(images=KafkaError._TIMED_OUT)
+    asked.look()
+    asked.look(400.0)
+    asked.answer(images=[led(0), led(1, None)])
+    asked.look()
+    assert (asked.failing(), asked.failing(B)) == ((0.0, ""), (400.0, "it has no leader"))
+    asked.look(1.0)
+    asked.answer(images=KafkaError._TIMED_OUT)
+    asked.look(1.0)
+    assert asked.failing(B) == (402.0, "it has no leader"), "an answer that is lost does not end it"
+
+
+def test_where_records_come_a_broker_answers(asked: Asked) -> None:
+    asked.look()
+    asked.answer(images=KafkaError._TIMED_OUT)
+    asked.look()
+    asked.now_s += 10.0
+    assert asked.failing() == (10.0, "no broker answers")
+    asked.replicas.heard()
+    assert asked.failing() == (0.0, "")
+
+
 def test_where_the_cluster_does_not_tell_nothing_is_known_to_be_wrong(asked: Asked) -> None:
     asked.look()
     asked.answer(images=KafkaError.TOPIC_AUTHORIZATION_FAILED)

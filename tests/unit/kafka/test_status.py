@@ -10,7 +10,7 @@ from structlog.typing import EventDict
 from tests.unit.kafka.books import PARTITIONS, outcome_of
 from tests.unit.kafka.desk import PATIENCE_S, Desk
 from worker.errors import Stage
-from worker.kafka.standstill import PartitionStatus
+from worker.kafka.partition_status import PartitionStatus
 
 A, B = PARTITIONS[:2]
 WAY = [stage for stage in Stage if stage is not Stage.WORKER]

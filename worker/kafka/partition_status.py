@@ -12,7 +12,7 @@ _LOOK_AT = {
     "the log, where it is the network",
     Stage.DECODE: "images.decode_timeout_s, and whether this machine has a CPU left for the decoders",
     Stage.CLASSIFY: "the model and its device, and observe.stuck_batch_after_s",
-    Stage.PUBLISH: "kafka.settle_waits in the log: it is done, and waits for the broker or for those before it",
+    Stage.PUBLISH: "kafka.settle_waits in the log: it is done, and waits for the broker or for its turn",
 }
 
 
@@ -57,5 +57,5 @@ class PartitionStatus:
         if self.waiting_s:
             return "kafka.start_waits in the log: a broker is away, or a former owner's transaction is open"
         if self.failing_s > self.oldest_age_s or self.oldest_stage is None:
-            return "the brokers, and kafka.poll_error and kafka.client_error in the log"
+            return "the brokers and their log; kafka.poll_error and kafka.client_error in this one, where there are any"
         return _LOOK_AT[self.oldest_stage]
